@@ -1,0 +1,69 @@
+/*
+ * listener.h: sockets that accept. One per reactor for each configured listener (SO_REUSEPORT), so
+ * no core waits for another and the kernel spreads connections.
+ *
+ * Descriptor exhaustion: the first EMFILE/ENFILE of a burst is logged with the limit and how to
+ * raise it, counted, the connection that met it is accepted with a spare descriptor and closed (so
+ * that it is not left hanging), and the listener is disarmed until descriptors are free again or a
+ * second has passed. No spinning, no silence. The same without the spare for ENOMEM and ENOBUFS.
+ * A burst is over after ten seconds without such an error.
+ *
+ * Addresses: without one, a socket for IPv6 and IPv4 together (IPv4 alone where there is no IPv6);
+ * IPv4 peers of it are reported as IPv4. A name with several addresses gets a socket for one, IPv4
+ * before IPv6. Unix sockets cannot be shared between reactors: reactor 0 opens them, on others such
+ * a listener is there without a descriptor.
+ *
+ * Threads: each struct listener belongs to its reactor.
+ */
+#ifndef RUNTIME_LISTENER_H
+#define RUNTIME_LISTENER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "base/err.h"
+#include "runtime/config.h"
+#include "runtime/reactor.h"
+
+#define LISTENER_ACCEPTS_PER_TURN 64u
+
+struct listener {
+    struct io io; /* first member; io.kind is set by the caller, fd -1: not open */
+    const struct config_listener *config;
+    uint16_t index; /* of the config's listener */
+    bool is_armed;
+    uint32_t rearm_tick; /* 0: not disarmed by an error */
+    uint32_t quiet_tick; /* the burst of errors is over then; 0: there is none */
+    int spare_fd;
+    /* The port that the first of the reactors' sockets got, shared by all of them; 0 before. It is
+       how they find each other when config->port is 0 (tests: the kernel chooses, unless the
+       address is a path), and how a port that another program has is told from our own. May be
+       NULL: then reactor 0 opens first. */
+    _Atomic uint16_t *port_shared;
+    /* Called for each accepted socket: non-blocking, close-on-exec. Takes the descriptor. */
+    void (*on_accept)(struct reactor *reactor, struct listener *listener, int fd,
+                      const struct sockaddr *peer);
+};
+
+/* Opens the socket and starts listening, on the reactor's thread or before it is started. The
+   caller has set io.kind, on_accept and port_shared before. ERR_IO, ERR_INVALID: *error is a line
+   for the operator that names address, port and what to do (freed by the caller), NULL without
+   memory. */
+enum err listener_open(struct listener *listener, struct reactor *reactor,
+                       const struct config_listener *config, uint16_t index, char **error) MUST_USE;
+/* The io handler for listeners' kind. */
+void listener_ready(struct reactor *reactor, struct io *io, uint32_t events);
+/* Called every tick (reactor's on_tick): re-arms after errors. */
+void listener_tick(struct listener *listener, struct reactor *reactor);
+/* Stops accepting (draining, or while the broker has too much to do); and goes on. */
+void listener_disarm(struct listener *listener, struct reactor *reactor);
+void listener_arm(struct listener *listener, struct reactor *reactor);
+/* Closes the socket, and removes the file of a Unix socket. Twice is harmless,
+   before listener_open() it is not. */
+void listener_close(struct listener *listener, struct reactor *reactor);
+
+/* Raises the soft limit of open files to the hard one; returns the number in force. */
+uint64_t listener_raise_descriptors(void);
+
+#endif
