@@ -1,0 +1,88 @@
+/*
+ * message.h: what is routed. A `publication` is a PUBLISH on its way: slices, nothing owned, on the
+ * stack of the reactor that received it. A `message` is the one copy that is made when somebody has
+ * to keep it.
+ *
+ * A message is shared, immutable once made, and refcounted: ref/unref from any thread.
+ */
+#ifndef ROUTE_MESSAGE_H
+#define ROUTE_MESSAGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/refcount.h"
+#include "base/slice.h"
+
+/* Layout of bytes[]: topic, then properties (a v5 block with what is forwarded only), then payload.
+ */
+struct message {
+    struct refcount refs;
+    uint32_t payload_bytes;
+    uint32_t properties_bytes;
+    uint16_t topic_bytes;
+    uint8_t qos;           /* as published */
+    uint8_t flags;         /* MESSAGE_* */
+    uint32_t expires_tick; /* reactor time (reactor->now_s) at which it is dead, 0: never */
+    uint32_t publisher;    /* slot of the publishing session, 0: the broker itself or a will */
+    uint8_t bytes[];
+};
+
+#define MESSAGE_RETAIN 0x01u     /* published with RETAIN 1 */
+#define MESSAGE_ADMIN_ONLY 0x02u /* for sessions of admins only: session documents */
+#define MESSAGE_HAS_USERS 0x04u
+
+struct publication {
+    struct slice topic;      /* full topic, alias resolved, mount point added */
+    struct slice properties; /* raw checked block; only what is forwarded leaves */
+    uint32_t properties_forwarded_bytes;
+    struct slice payload;
+    uint8_t qos;
+    uint8_t flags;         /* MESSAGE_* */
+    uint32_t expires_tick; /* 0: never */
+    uint32_t publisher;
+    struct message *message; /* the copy, once publication_message() made it; owns one reference */
+};
+
+/* The one copy; made at the first call. NULL when there is no memory (the caller counts a drop).
+ * Borrowed. */
+struct message *publication_message(struct publication *pub);
+/* Drops the publication's own reference, if any. */
+void publication_fini(struct publication *pub);
+/* A publication that speaks of an existing message; takes a reference of its own. */
+struct publication publication_of_message(struct message *message);
+
+static inline struct message *message_ref(struct message *message)
+{
+    refcount_add(&message->refs, 1);
+    return message;
+}
+
+/* Drops `count` references, frees on the last. */
+void message_unref(struct message *message, uint32_t count);
+
+/* Memory the message takes, for limits. */
+static inline uint32_t message_bytes(const struct message *message)
+{
+    return (uint32_t)sizeof(*message) + message->topic_bytes + message->properties_bytes +
+           message->payload_bytes;
+}
+
+static inline struct slice message_topic(const struct message *message)
+{
+    return slice_of(message->bytes, message->topic_bytes);
+}
+
+static inline struct slice message_properties(const struct message *message)
+{
+    return slice_of(message->bytes + message->topic_bytes, message->properties_bytes);
+}
+
+static inline struct slice message_payload(const struct message *message)
+{
+    return slice_of(message->bytes + message->topic_bytes + message->properties_bytes,
+                    message->payload_bytes);
+}
+
+#endif

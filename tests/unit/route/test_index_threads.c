@@ -1,0 +1,140 @@
+/*
+ * test_index_threads.c: matching while subscriptions come and go; meant for ThreadSanitizer.
+ *
+ * Three threads turn as reactors do. Each owns some filters that it adds and removes, and matches
+ * all the while; some filters stay all the time and must be found by everyone.
+ */
+#include "testing.h"
+
+#include <pthread.h>
+
+#define THREADS 3u
+#define TURNS 1500u
+#define OPERATIONS 12u /* a turn */
+#define SESSIONS 20u
+
+static const char *const filters[] = {
+    "a/b", "a/+", "a/#", "+/b", "#", "a/+/c", "+/+/c", "$share/g/a/b", "$share/h/a/+", "a//b/#",
+};
+static const char *const topics[] = {"a/b", "a/x", "a/b/c", "a//b", "q"};
+static const uint32_t always[] = {2, 3}; /* indexes of filters that stay */
+
+struct crowd {
+    struct rig *rig;
+    uint32_t slots[SESSIONS];
+    uint32_t number; /* of the thread */
+    uint64_t random;
+    struct index_place places[SESSIONS][ARRAY_COUNT(filters)];
+    bool is_there[SESSIONS][ARRAY_COUNT(filters)];
+};
+
+static uint32_t crowd_below(struct crowd *crowd, uint32_t end)
+{
+    crowd->random ^= crowd->random << 13;
+    crowd->random ^= crowd->random >> 7;
+    crowd->random ^= crowd->random << 17;
+    return (uint32_t)(crowd->random >> 33) % end;
+}
+
+/* The id of a subscription says which filter it has. */
+static void crowd_toggle(struct crowd *crowd, struct epoch_participant *me)
+{
+    uint32_t session = crowd_below(crowd, SESSIONS), f = crowd_below(crowd, ARRAY_COUNT(filters));
+    struct index_place *place = &crowd->places[session][f];
+    index_subscriber subscriber =
+        index_subscriber_make(crowd->slots[session], f + 1, 0, false, false);
+    struct topic_filter filter;
+    BUG_ON(topic_filter_parse(slice_str(filters[f]), &filter) != NULL);
+    bool *is_there = &crowd->is_there[session][f];
+    if (!*is_there) {
+        BUG_ON(index_add(crowd->rig->index, me, &filter, subscriber, place));
+        *is_there = true;
+    } else if (crowd_below(crowd, 4) == 0) {
+        index_update(crowd->rig->index, place, subscriber | 1);
+    } else {
+        index_remove(crowd->rig->index, me, place);
+        *is_there = false;
+    }
+}
+
+static void crowd_match(struct crowd *crowd, struct index_matches *matches)
+{
+    struct slice topic = slice_str(topics[crowd_below(crowd, ARRAY_COUNT(topics))]);
+    struct index_query query = {.reactor = crowd->number, .qos = 1};
+    struct index_match chosen;
+    bool found[ARRAY_COUNT(filters) + 1] = {false};
+    query.share_policy = (uint8_t)crowd_below(crowd, 3);
+    BUG_ON(index_match(crowd->rig->index, topic, &query, matches));
+    for (uint32_t i = 0; i < matches->count; i++) {
+        uint32_t f = index_subscriber_id(matches->items[i].subscriber) - 1;
+        struct topic_filter filter;
+        BUG_ON(f >= ARRAY_COUNT(filters));
+        BUG_ON(topic_filter_parse(slice_str(filters[f]), &filter) != NULL);
+        BUG_ON(!topic_matches(filter.filter, topic));
+        found[f] = true;
+        if (matches->items[i].group)
+            index_group_choose(crowd->rig->index, matches->items[i].group, topic, &query, &chosen);
+    }
+    for (uint32_t i = 0; i < ARRAY_COUNT(always); i++)
+        BUG_ON(topic_matches(slice_str(filters[always[i]]), topic) && !found[always[i]]);
+}
+
+static void *crowd_run(void *ctx)
+{
+    struct crowd *crowd = ctx;
+    struct epoch_participant *me = epoch_join(&crowd->rig->domain, NULL);
+    struct index_matches matches = {0};
+    for (uint32_t turn = 0; turn < TURNS; turn++) {
+        for (uint32_t i = 0; i < OPERATIONS; i++) {
+            if (crowd_below(crowd, 2))
+                crowd_toggle(crowd, me);
+            else
+                crowd_match(crowd, &matches);
+        }
+        epoch_quiescent(me, 16);
+        if (crowd_below(crowd, 4) == 0) {
+            epoch_sleep(me);
+            epoch_wake(me);
+        }
+    }
+    index_matches_fini(&matches);
+    epoch_sleep(me);
+    return NULL;
+}
+
+static void matching_is_right_while_others_subscribe_and_unsubscribe(void **state)
+{
+    struct rig *rig = *state;
+    for (uint32_t i = 0; i < ARRAY_COUNT(always); i++) {
+        struct topic_filter filter;
+        struct index_place place;
+        assert_null(topic_filter_parse(slice_str(filters[always[i]]), &filter));
+        assert_int_equal(
+            index_add(rig->index, rig->me, &filter,
+                      index_subscriber_make(rig_slot(rig), always[i] + 1, 0, false, false), &place),
+            ERR_OK);
+    }
+    epoch_sleep(rig->me);
+    struct crowd *crowds = calloc(THREADS, sizeof(*crowds));
+    pthread_t threads[THREADS];
+    for (uint32_t i = 0; i < THREADS; i++) {
+        crowds[i].rig = rig;
+        crowds[i].number = i;
+        crowds[i].random = 77 + i;
+        for (uint32_t j = 0; j < SESSIONS; j++)
+            crowds[i].slots[j] = rig_slot(rig);
+    }
+    for (uint32_t i = 0; i < THREADS; i++)
+        pthread_create(&threads[i], NULL, crowd_run, &crowds[i]);
+    for (uint32_t i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    free(crowds);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        RIG_TEST(matching_is_right_while_others_subscribe_and_unsubscribe),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
