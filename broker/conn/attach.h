@@ -1,0 +1,90 @@
+/*
+ * attach.h: connections and sessions find each other, part, and move between reactors.
+ *
+ * Taking over a session of another reactor B from reactor C, without losing a message or its order:
+ *
+ *   C: MAIL_TAKEOVER -> B              the connection waits, unread
+ *   B: closes its old connection
+ *      is_moving = MOVING_FROM(B), owner = C      new deliveries now go to C, which stashes them
+ *      waits for a grace period        every reactor has begun a turn since: all that was sent to B
+ *                                      is in B's mailbox, and is delivered into the session by B
+ *   B: MAIL_HANDOVER to itself         behind all of that
+ *      is_moving = MOVING_SENT, MAIL_ARRIVE -> C
+ *   C: is_moving = 0; attaches, then delivers its stash
+ *
+ * All functions on the reactor's own thread.
+ */
+#ifndef CONN_ATTACH_H
+#define CONN_ATTACH_H
+
+#include "conn/connection.h"
+#include "conn/deliver.h"
+
+/* CONNECT, remembered until CONNACK. */
+struct pending_connect {
+    struct slice client_id, user_name; /* in bytes[] */
+    uint32_t expiry_s;
+    uint16_t keepalive_s;   /* in force */
+    bool is_keepalive_ours; /* told as Server Keep Alive */
+    bool is_expiry_ours;
+    bool clean_start;
+    bool is_id_assigned;
+    bool wants_response_information;
+    bool has_user_name, is_verified, is_admin;
+    struct will *will;                /* owned, NULL: none */
+    const struct auth_method *method; /* enhanced authentication, NULL: none */
+    void *method_state;
+    struct slice auth_reply; /* for CONNACK; belongs to the method */
+    bool is_reauthentication;
+    uint8_t bytes[];
+};
+
+struct slice pending_client_id(const struct pending_connect *pending);
+
+/* Finds or makes the session for connection->pending, and ends with CONNACK, now or by mail. */
+void attach_begin(struct worker *worker, struct connection *connection);
+/* Refuses a CONNECT: CONNACK with the code in the form of its version, then close. */
+void attach_refuse(struct worker *worker, struct connection *connection, uint8_t code,
+                   const char *text);
+/* The connection closes: will, expiry and shared messages by the rules. */
+void attach_detach(struct worker *worker, struct connection *connection);
+void attach_forget_pending(struct worker *worker, struct connection *connection);
+/* Frees aliases and the like at the end. */
+void attach_free_parts(struct worker *worker, struct connection *connection);
+
+/* Ends a session of this reactor: its will goes out, its subscriptions are taken apart in slices,
+ * memory follows. */
+void session_end(struct worker *worker, struct session *session);
+/* Timer of a session without connection: will delay or session expiry. */
+void attach_offline_timer(void *reactor, uint32_t handle);
+/* Publishes and forgets the will. */
+void attach_publish_will(struct worker *worker, struct session *session);
+
+/* Publishes the wills that came due in this turn. */
+void attach_publish_due_wills(struct worker *worker);
+/* Frees them, after the last turn. */
+void attach_forget_due_wills(struct worker *worker);
+/* Starts and ends the timers of a session without connection. */
+void attach_go_offline(struct worker *worker, struct session *session);
+void attach_go_online(struct worker *worker, struct session *session);
+/* The session that a WAITING connection asked for is here; NULL: it is gone, look again. */
+void attach_arrived(struct worker *worker, struct connection *connection, struct session *session);
+
+/* Mail handlers. */
+void attach_mail_takeover(struct reactor *reactor, void *payload, uint32_t bytes);
+void attach_mail_handover(struct reactor *reactor, void *payload, uint32_t bytes);
+void attach_mail_arrive(struct reactor *reactor, void *payload, uint32_t bytes);
+
+/* A session that is not connected, in the reactor's offline slab. */
+struct offline {
+    struct timing_node timer;
+    uint32_t will_tick;   /* 0: none pending */
+    uint32_t expiry_tick; /* 0: never */
+    struct session *session;
+};
+
+/* Keeps a publication for a session that is on its way here, behind earlier ones. */
+void attach_stash(struct worker *worker, uint32_t slot, struct publication *publication,
+                  const struct delivery_wish *wish);
+
+#endif

@@ -1,0 +1,173 @@
+/*
+ * broker.h: what all reactors share, and what each reactor has of its own (`struct worker`).
+ *
+ * Threads: fields of `struct broker` are set before the reactors start, or atomic. A worker belongs
+ * to its reactor.
+ */
+#ifndef CONN_BROKER_H
+#define CONN_BROKER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "auth/auth.h"
+#include "base/list.h"
+#include "route/index.h"
+#include "route/retained.h"
+#include "runtime/config.h"
+#include "runtime/listener.h"
+#include "runtime/reactor.h"
+#include "runtime/slots.h"
+#include "session/session_table.h"
+
+/* Kinds of descriptors and types of mail: the app's numbers for the runtime's tables. */
+enum io_kind { IO_LISTENER, IO_CONNECTION };
+
+enum mail_type {
+    MAIL_DELIVER,   /* a publication and who of yours gets it */
+    MAIL_TAKEOVER,  /* hand this session over to a connection of mine, or end it */
+    MAIL_HANDOVER,  /* to oneself: the fence has passed, send the session now */
+    MAIL_ARRIVE,    /* here is the session, or word that it is gone */
+    MAIL_APP_FIRST, /* admin's own types begin here */
+};
+
+struct worker;
+struct session;
+struct connection;
+struct publication;
+
+/* What admin wants to hear of; set once before the reactors start; may be NULL. */
+struct broker_hooks {
+    /* A session connected, disconnected or ended (its reactor, after the fact). */
+    void (*session_changed)(struct worker *worker, struct session *session, bool has_ended);
+    /* A client published to "$CONTROL/...": true when it was for us. Reactor of the publisher. */
+    bool (*control)(struct worker *worker, struct connection *connection,
+                    const struct publication *publication);
+    /* A subscription was made by an admin: may start a walk over sessions. `is_new`: no such filter
+     * before. */
+    void (*subscribed)(struct worker *worker, struct session *session, struct slice filter,
+                       index_subscriber subscriber, uint8_t retain_handling, bool is_new);
+    /* Such a subscription is no more, by UNSUBSCRIBE. */
+    void (*unsubscribed)(struct worker *worker, struct session *session, struct slice filter);
+    /* Room again in the output or the window of a connection whose session asked to be told (walks
+     * over sessions). */
+    void (*drained)(struct worker *worker, struct session *session);
+    /* Every tick, on each reactor. */
+    void (*tick)(struct worker *worker);
+};
+
+struct broker {
+    struct config *_Atomic config; /* swapped on reload; old ones live until the end */
+    struct reactor_group *group;
+    struct slots slots;
+    struct index *index;
+    struct retained *retained;
+    struct session_table *sessions;
+    struct auth *auth;
+    struct broker_hooks hooks;
+    struct worker *workers; /* [group->count] */
+    uint64_t started_ms;
+    uint64_t started_wall_s;
+    _Atomic bool is_draining;
+    _Atomic uint32_t workers_drained;
+    _Atomic uint32_t listener_connections[CONFIG_LISTENERS_MAX];
+    _Atomic uint32_t connections; /* all */
+    _Atomic uint32_t auto_ids;    /* part of made-up client ids */
+    uint64_t auto_id_seed[2];
+    _Atomic uint64_t connections_max; /* most clients ever connected at once */
+};
+
+/* A connection as it may be remembered: it may be gone. */
+struct connection_ref {
+    uint32_t handle, generation;
+};
+
+/* A scratch string that grows; for topics with a mount point. */
+struct scratch {
+    uint8_t *bytes;
+    uint32_t cap;
+};
+
+/* Connections that wait for another slice (again.h). */
+struct again {
+    struct job job;
+    struct connection_ref *ring;
+    uint32_t first, count, cap;
+    bool is_running;
+};
+
+struct worker {
+    struct reactor *reactor;
+    struct broker *broker;
+    struct slab connections;
+    struct timing_heap *keepalive; /* over connections */
+    struct slab offline;           /* struct offline: sessions without connection */
+    struct timing_heap *offline_heap;
+    struct pool chunks;     /* output buffers */
+    struct pool references; /* output references to messages */
+    struct again again;
+    struct index_matches matches;
+    uint16_t owner_scratch[2048]; /* owners of the matches that go to other reactors */
+    uint64_t publish_serial;      /* tells publications apart, for the cache of encoded forms */
+    struct form_cache *forms;
+    bool is_spreading;     /* the publication at hand has several subscribers here */
+    uint32_t spread_count; /* matches of publications that were spread at once in this turn */
+    struct connection *dirty_first, **dirty_last; /* have output to write this turn */
+    struct listener listeners[CONFIG_LISTENERS_MAX];
+    uint32_t listener_count;
+    struct connection *closed_first; /* to be reaped */
+    struct connection_ref
+        *paused; /* publishers that are not read: memory or mailboxes are nearly full */
+    uint32_t paused_count, paused_cap;
+    struct stash *stash_first, **stash_last;    /* for sessions that are on their way here */
+    struct list moves;                          /* requests for sessions made here */
+    struct move *moves_unposted;                /* moves that there was no memory to mail */
+    struct due_will *wills_first, **wills_last; /* published at the end of the turn */
+    struct job ending_job;
+    uint32_t ending_first, ending_last; /* slots of sessions that are taken apart, 0: none */
+    struct scratch topic_scratch, filter_scratch;
+    uint32_t generation;   /* of connections */
+    bool is_pressed;       /* memory or mailboxes are nearly full: publishers wait */
+    bool is_stopped;       /* drained: everything was closed */
+    uint32_t sweep_tick;   /* reactor 0: when expired retained messages are looked for again */
+    uint32_t sweep_slices; /* left of the pass under way */
+    uint32_t drain_handle;
+    void *admin; /* admin's part */
+};
+
+static inline const struct config *broker_config(struct broker *broker)
+{
+    return atomic_load_explicit(&broker->config, memory_order_acquire);
+}
+
+static inline struct worker *worker_of(struct reactor *reactor)
+{
+    return reactor->app;
+}
+
+/* Message expiry: the tick at which a message is dead; never early, at most half a second late.
+   More than 34 years counts as the longest there is. */
+#define EXPIRY_TICK_FAR 0xFFFFFFFFu
+
+static inline uint32_t expiry_tick(const struct worker *worker, uint32_t expiry_s)
+{
+    if (expiry_s >= 0x3FFFFFFFu)
+        return EXPIRY_TICK_FAR;
+    return worker->reactor->now_tick + expiry_s * 2 + 1;
+}
+
+/* What is left of it in seconds, for forwarding [MQTT-3.3.2-6]. */
+static inline uint32_t expiry_left_s(const struct worker *worker, uint32_t expires_tick)
+{
+    if (expires_tick == EXPIRY_TICK_FAR)
+        return 0xFFFFFFFFu;
+    return (expires_tick - worker->reactor->now_tick) / 2;
+}
+
+static inline struct metrics *worker_metrics(struct worker *worker)
+{
+    return worker->reactor->metrics;
+}
+
+#endif

@@ -1,0 +1,549 @@
+/*
+ * deliver.c: see deliver.h.
+ *
+ *   QoS 0     connected:    output, unless too much is waiting there
+ *             offline:      queue_qos0 if that is configured, else dropped
+ *   QoS 1, 2  window open:  in flight, and output
+ *             else:         queue, within the session's limits
+ *
+ * Both queues are first in, first out, and nothing overtakes what waits in them: a new message goes
+ * out at once only when the queue of its kind is empty.
+ */
+#include "conn/deliver.h"
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "conn/again.h"
+#include "conn/attach.h"
+#include "conn/output.h"
+#include "conn/publish.h"
+#include "conn/replay.h"
+#include "conn/send.h"
+#include "mqtt/version.h"
+
+#define PUMP_MESSAGES_PER_CALL 256u
+
+static bool is_over_memory_limit(struct worker *worker)
+{
+    uint64_t limit = broker_config(worker->broker)->memory_limit_bytes;
+    return UNLIKELY(limit && mem_used_bytes() > limit);
+}
+
+/* How many QoS 1 and 2 messages may be on their way to the client [MQTT-3.3.4-9]. */
+static uint32_t window_of(struct worker *worker, const struct connection *connection)
+{
+    uint32_t max = broker_config(worker->broker)->max_inflight_messages;
+    return max && max < connection->receive_maximum ? max : connection->receive_maximum;
+}
+
+static bool is_swamped(const struct connection *connection)
+{
+    return connection->is_blocked && connection->out_bytes >= OUTPUT_HIGH_BYTES;
+}
+
+bool deliver_window_is_open(struct worker *worker, struct session *session)
+{
+    struct connection *connection = session->sink;
+    if (!connection || is_swamped(connection))
+        return false;
+    const struct flight *flight = session->flight;
+    if (!flight)
+        return true;
+    uint64_t bytes_max = broker_config(worker->broker)->max_inflight_bytes;
+    return flight->inflight.count < window_of(worker, connection) &&
+           (bytes_max == 0 || flight->inflight.count == 0 || flight->inflight.bytes < bytes_max);
+}
+
+void deliver_update_ready(struct worker *worker, struct session *session)
+{
+    struct slot *slot = slot_of(&worker->broker->slots, session->slot);
+    uint8_t ready = SLOT_OFFLINE;
+    if (session->flags & SESSION_IS_ENDING)
+        ready = SLOT_ENDED;
+    else if (session->sink)
+        ready = deliver_window_is_open(worker, session) ? SLOT_READY : SLOT_BUSY;
+    if (atomic_load_explicit(&slot->ready, memory_order_relaxed) != ready)
+        atomic_store_explicit(&slot->ready, ready, memory_order_relaxed);
+}
+
+static void count_out(struct session *session, const struct publication *publication)
+{
+    session->messages_out++;
+    session->bytes_out += publication->payload.len;
+}
+
+/* What both ways of sending need. */
+static struct send_options options_of(const struct delivery_wish *wish, uint32_t *id, uint8_t qos,
+                                      bool retain)
+{
+    struct send_options options = {.qos = qos, .retain = retain};
+    if (wish->ids) {
+        options.subscription_ids = wish->ids->ids;
+        options.subscription_id_count = wish->ids->count;
+    } else if ((*id = index_subscriber_id(wish->subscriber)) != 0) {
+        options.subscription_ids = id;
+        options.subscription_id_count = 1;
+    }
+    return options;
+}
+
+/* The session's limits on what waits in the output of a connected client. */
+static bool is_over_output_limits(const struct config *config, const struct connection *connection)
+{
+    return (config->max_queued_messages &&
+            connection->out_publishes >= config->max_queued_messages) ||
+           (config->max_queued_bytes && connection->out_bytes >= config->max_queued_bytes);
+}
+
+/* True when a QoS 0 message may not be added to this connection's output: it reads too slowly. */
+static bool is_too_slow(struct worker *worker, struct connection *connection)
+{
+    const struct config *config = broker_config(worker->broker);
+    if (LIKELY(!is_over_output_limits(config, connection) &&
+               connection->out_bytes < OUTPUT_FLUSH_BYTES))
+        return false;
+    if (!connection->is_blocked && output_write(worker, connection) && !connection->is_blocked)
+        return false;
+    return is_over_output_limits(config, connection) || is_over_memory_limit(worker);
+}
+
+static void drop(struct worker *worker, struct session *session, enum drop_reason reason)
+{
+    session_count_drop(session, worker_metrics(worker), reason);
+}
+
+static void send_qos0(struct worker *worker, struct session *session,
+                      struct publication *publication, const struct delivery_wish *wish,
+                      bool retain)
+{
+    uint32_t id;
+    struct send_options options = options_of(wish, &id, 0, retain);
+    enum send_result result = send_publish(worker, session->sink, publication, &options);
+    if (result == SEND_OK)
+        count_out(session, publication);
+    else
+        drop(worker, session, result == SEND_TOO_LARGE ? DROP_TOO_LARGE : DROP_MEMORY);
+}
+
+static void deliver_qos0(struct worker *worker, struct session *session,
+                         struct publication *publication, const struct delivery_wish *wish,
+                         bool retain)
+{
+    struct connection *connection = session->sink;
+    if (UNLIKELY(is_too_slow(worker, connection))) {
+        drop(worker, session, DROP_SLOW_QOS0);
+        if (broker_config(worker->broker)->queue_policy == QUEUE_DISCONNECT)
+            connection_close_plain(worker, connection, CLOSE_SLOW);
+        return;
+    }
+    if (connection->state == CONNECTION_CONNECTED) /* the write above may have found it dead */
+        send_qos0(worker, session, publication, wish, retain);
+}
+
+static void count_stored(struct worker *worker, const struct delivery *delivery, int sign)
+{
+    metric_add(worker_metrics(worker), METRIC_STORED_MESSAGES, (uint64_t)(int64_t)sign);
+    metric_add(worker_metrics(worker), METRIC_STORED_BYTES,
+               (uint64_t)(sign * (int64_t)message_bytes(delivery->message)));
+}
+
+/* Sends an entry that is in flight. False: it was dropped, the entry is gone. */
+static bool send_entry(struct worker *worker, struct session *session, struct inflight_entry *entry,
+                       bool dup)
+{
+    struct connection *connection = session->sink;
+    struct publication publication = publication_of_message(entry->delivery.message);
+    if (dup && publication.expires_tick && publication.expires_tick <= worker->reactor->now_tick)
+        publication.expires_tick =
+            worker->reactor->now_tick + 2; /* under way: expiry no longer applies [MQTT-4.3.3-7] */
+    struct delivery_wish wish = {
+        .subscriber =
+            index_subscriber_make(session->slot, entry->delivery.subscription_id, 0, false, false),
+        .ids = entry->delivery.ids,
+    };
+    uint32_t id;
+    struct send_options options =
+        options_of(&wish, &id, entry->delivery.qos, entry->delivery.flags & DELIVERY_RETAIN);
+    options.dup = dup;
+    options.packet_id = entry->packet_id;
+    entry->is_sent = true;
+    enum send_result result = send_publish(worker, connection, &publication, &options);
+    if (result == SEND_OK) {
+        count_out(session, &publication);
+    } else if (session->sink) { /* else it was closed for that, and the next connection gets it */
+        drop(worker, session, result == SEND_TOO_LARGE ? DROP_TOO_LARGE : DROP_MEMORY);
+        count_stored(worker, &entry->delivery, -1);
+        inflight_remove(&session->flight->inflight, entry);
+    }
+    publication_fini(&publication);
+    return result == SEND_OK;
+}
+
+/* A delivery made from a wish; owns a reference. False without memory. */
+static bool make_delivery(struct publication *publication, const struct delivery_wish *wish,
+                          uint8_t qos, bool retain, struct delivery *out)
+{
+    struct message *message = publication_message(publication);
+    if (!message)
+        return false;
+    struct delivery_ids *ids = NULL;
+    if (wish->ids) {
+        size_t bytes = sizeof(*ids) + wish->ids->count * sizeof(uint32_t);
+        ids = mem_alloc(bytes);
+        if (!ids)
+            return false;
+        memcpy(ids, wish->ids, bytes);
+    }
+    *out = (struct delivery){
+        .message = message_ref(message),
+        .subscription_id = index_subscriber_id(wish->subscriber),
+        .group = wish->group,
+        .qos = qos,
+        .flags = retain ? DELIVERY_RETAIN : 0,
+        .ids = ids,
+    };
+    return true;
+}
+
+/* Drops the head of a queue to make room. */
+static bool drop_oldest(struct worker *worker, struct session *session, struct queue *queue,
+                        enum drop_reason reason)
+{
+    struct delivery oldest;
+    if (!queue_pop(queue, &oldest))
+        return false;
+    count_stored(worker, &oldest, -1);
+    delivery_fini(&oldest);
+    drop(worker, session, reason);
+    return true;
+}
+
+/* Which limit of the session a further message would pass; DROP_COUNT: none. */
+static enum drop_reason queue_is_full(struct worker *worker, const struct flight *flight,
+                                      uint32_t bytes)
+{
+    const struct config *config = broker_config(worker->broker);
+    uint32_t count = flight->queue.count + flight->queue_qos0.count;
+    if (config->max_queued_messages && count >= config->max_queued_messages)
+        return DROP_QUEUE_MESSAGES;
+    if (config->max_queued_bytes &&
+        flight->queue.bytes + flight->queue_qos0.bytes + bytes > config->max_queued_bytes)
+        return DROP_QUEUE_BYTES;
+    return DROP_COUNT;
+}
+
+/* Makes room by the policy: QoS 0 goes first, then newest, oldest, or the client. True when there
+ * is room now. */
+static bool make_room(struct worker *worker, struct session *session, uint8_t qos, uint32_t bytes)
+{
+    struct flight *flight = session->flight;
+    enum drop_reason why;
+    while ((why = queue_is_full(worker, flight, bytes)) != DROP_COUNT) {
+        if (qos > 0 && drop_oldest(worker, session, &flight->queue_qos0, why))
+            continue;
+        uint8_t policy = broker_config(worker->broker)->queue_policy;
+        struct queue *queue = qos > 0 ? &flight->queue : &flight->queue_qos0;
+        if (policy == QUEUE_DROP_OLDEST && drop_oldest(worker, session, queue, why))
+            continue;
+        drop(worker, session, why);
+        if (policy == QUEUE_DISCONNECT && session->sink)
+            connection_close_plain(worker, session->sink, CLOSE_SLOW);
+        return false;
+    }
+    return true;
+}
+
+/* Queues, or drops and counts. */
+static void deliver_later(struct worker *worker, struct session *session,
+                          struct publication *publication, const struct delivery_wish *wish,
+                          uint8_t qos, bool retain)
+{
+    struct flight *flight = session_flight(session);
+    struct delivery delivery;
+    if (!flight || is_over_memory_limit(worker)) {
+        drop(worker, session, DROP_MEMORY);
+        return;
+    }
+    uint32_t bytes =
+        (uint32_t)(sizeof(struct message) + publication->topic.len + publication->payload.len);
+    if (!make_room(worker, session, qos, bytes))
+        return;
+    if (!make_delivery(publication, wish, qos, retain, &delivery)) {
+        drop(worker, session, DROP_MEMORY);
+        return;
+    }
+    if (queue_push_take(qos ? &flight->queue : &flight->queue_qos0, &delivery)) {
+        delivery_fini(&delivery);
+        drop(worker, session, DROP_MEMORY);
+        return;
+    }
+    count_stored(worker, &delivery, 1);
+}
+
+/* Puts a delivery in flight and sends it. Takes the delivery. False: it was dropped. */
+static bool put_in_flight(struct worker *worker, struct session *session, struct delivery *delivery)
+{
+    struct inflight_entry *entry = inflight_add_take(&session->flight->inflight, delivery);
+    if (!entry) {
+        drop(worker, session, DROP_MEMORY);
+        count_stored(worker, delivery, -1);
+        delivery_fini(delivery);
+        return false;
+    }
+    return send_entry(worker, session, entry, false);
+}
+
+static void deliver_now(struct worker *worker, struct session *session,
+                        struct publication *publication, const struct delivery_wish *wish,
+                        uint8_t qos, bool retain)
+{
+    struct delivery delivery;
+    if (!session_flight(session) || !make_delivery(publication, wish, qos, retain, &delivery)) {
+        drop(worker, session, DROP_MEMORY);
+        return;
+    }
+    count_stored(worker, &delivery, 1);
+    put_in_flight(worker, session, &delivery);
+    deliver_update_ready(worker, session);
+}
+
+void deliver_publication(struct worker *worker, struct session *session,
+                         struct publication *publication, const struct delivery_wish *wish)
+{
+    index_subscriber subscriber = wish->subscriber;
+    if (UNLIKELY(session->flags & SESSION_IS_ENDING))
+        return;
+    if (index_subscriber_no_local(subscriber) && publication->publisher == session->slot)
+        return; /* [MQTT-3.8.3-3] */
+    if (UNLIKELY(publication->flags & MESSAGE_ADMIN_ONLY) && !(session->flags & SESSION_ADMIN))
+        return;
+    uint8_t granted = index_subscriber_qos(subscriber);
+    uint8_t qos = publication->qos < granted ? publication->qos : granted; /* [MQTT-3.8.4-8] */
+    const struct config *config = broker_config(worker->broker);
+    if (UNLIKELY(config->upgrade_outgoing_qos))
+        qos = granted;
+    bool retain = (publication->flags & MESSAGE_RETAIN) &&
+                  (wish->is_retained_replay || index_subscriber_retain_as_published(subscriber));
+    if (publication->expires_tick && publication->expires_tick <= worker->reactor->now_tick) {
+        drop(worker, session, DROP_EXPIRED);
+    } else if (qos == 0 && session->sink &&
+               !(session->flight && session->flight->queue_qos0.count)) {
+        deliver_qos0(worker, session, publication, wish, retain);
+    } else if (qos == 0 && !session->sink && !config->queue_qos0_messages) {
+        drop(worker, session, DROP_OFFLINE_QOS0);
+    } else if (qos && deliver_window_is_open(worker, session) &&
+               (!session->flight ||
+                (session->flight->queue.count == 0 && !session->flight->resend))) {
+        deliver_now(worker, session, publication, wish, qos, retain);
+    } else {
+        deliver_later(worker, session, publication, wish, qos, retain);
+    }
+}
+
+/* Moves heads of the queue into flight while there is room. */
+static void pump_queue(struct worker *worker, struct session *session)
+{
+    struct delivery delivery;
+    uint32_t budget = PUMP_MESSAGES_PER_CALL;
+    while (session->sink && session->flight && deliver_window_is_open(worker, session) &&
+           output_has_room(session->sink)) {
+        if (budget-- == 0) {
+            again_add(worker, session->sink);
+            return;
+        }
+        if (!queue_pop(&session->flight->queue, &delivery))
+            return;
+        uint32_t expires_tick = delivery.message->expires_tick;
+        if (expires_tick && expires_tick <= worker->reactor->now_tick) { /* [MQTT-3.3.2-5] */
+            count_stored(worker, &delivery, -1);
+            delivery_fini(&delivery);
+            drop(worker, session, DROP_EXPIRED);
+            continue;
+        }
+        put_in_flight(worker, session, &delivery);
+    }
+}
+
+/* QoS 0 messages kept while the client was away. New ones wait behind them [MQTT-4.6.0-6]. */
+static void pump_queue_qos0(struct worker *worker, struct session *session)
+{
+    struct delivery delivery;
+    uint32_t budget = PUMP_MESSAGES_PER_CALL;
+    while (session->sink && session->flight->queue_qos0.count) {
+        struct connection *connection = session->sink;
+        if (!output_has_room(connection) || connection->is_blocked)
+            return;
+        if (budget-- == 0) {
+            again_add(worker, connection);
+            return;
+        }
+        queue_pop(&session->flight->queue_qos0, &delivery);
+        count_stored(worker, &delivery, -1);
+        struct publication publication = publication_of_message(delivery.message);
+        struct delivery_wish wish = {
+            .subscriber =
+                index_subscriber_make(session->slot, delivery.subscription_id, 0, false, false),
+            .ids = delivery.ids,
+        };
+        if (publication.expires_tick && publication.expires_tick <= worker->reactor->now_tick)
+            drop(worker, session, DROP_EXPIRED);
+        else
+            send_qos0(worker, session, &publication, &wish, delivery.flags & DELIVERY_RETAIN);
+        publication_fini(&publication);
+        delivery_fini(&delivery);
+    }
+}
+
+/* One of what a reconnect left unsent. */
+static void resend_one(struct worker *worker, struct session *session, struct inflight_entry *entry)
+{
+    if (entry->state == INFLIGHT_AWAIT_PUBCOMP) {
+        entry->is_sent = true;
+        send_ack(worker, session->sink, PACKET_PUBREL, entry->packet_id, 0,
+                 NULL); /* [MQTT-4.3.3-6] */
+    } else {
+        send_entry(worker, session, entry, true);
+    }
+}
+
+/* Sends again what was in flight on an earlier connection, in its old order, as far as the window
+   allows. True when all is out. */
+static bool resend_unsent(struct worker *worker, struct session *session)
+{
+    struct flight *flight = session->flight;
+    uint32_t window = window_of(worker, session->sink);
+    while (flight->resend_at < flight->resend_count) {
+        uint32_t unsent = flight->resend_count - flight->resend_at;
+        uint32_t out = flight->inflight.count > unsent ? flight->inflight.count - unsent : 0;
+        if (out >= window || !session->sink || !output_has_room(session->sink))
+            return false;
+        uint16_t id = flight->resend[flight->resend_at++];
+        struct inflight_entry *entry = inflight_find(&flight->inflight, id);
+        if (entry && !entry->is_sent)
+            resend_one(worker, session, entry);
+    }
+    mem_free(flight->resend);
+    flight->resend = NULL;
+    flight->resend_at = flight->resend_count = 0;
+    return true;
+}
+
+void deliver_pump(struct worker *worker, struct session *session)
+{
+    struct flight *flight = session->flight;
+    bool is_in_order =
+        !flight || !flight->resend || (session->sink && resend_unsent(worker, session));
+    if (flight && session->sink && flight->queue_qos0.count)
+        pump_queue_qos0(worker, session);
+    if (flight && session->sink && is_in_order && flight->queue.count)
+        pump_queue(worker, session);
+    if (session->replays && session->sink && !((struct connection *)session->sink)->is_again)
+        replay_pump(worker, session);
+    deliver_update_ready(worker, session);
+}
+
+void deliver_resume(struct worker *worker, struct session *session)
+{
+    struct flight *flight = session->flight;
+    if (flight && flight->inflight.count) {
+        struct inflight *inflight = &flight->inflight;
+        for (uint32_t i = 0; i <= inflight->mask; i++)
+            inflight->entries[i].is_sent = false;
+        mem_free(flight->resend);
+        flight->resend_at = 0;
+        flight->resend = inflight_in_order(inflight, &flight->resend_count);
+        if (!flight->resend) {
+            connection_close_plain(worker, session->sink, CLOSE_MEMORY);
+            return;
+        }
+    }
+    deliver_pump(worker, session);
+}
+
+void deliver_slice(struct worker *worker, struct connection *connection)
+{
+    if (connection->state != CONNECTION_CONNECTED)
+        return;
+    struct session *session = connection->session;
+    if (session->replays || session->flight)
+        deliver_pump(worker, session);
+    if (connection->wants_drained && connection->state == CONNECTION_CONNECTED &&
+        worker->broker->hooks.drained)
+        worker->broker->hooks.drained(worker, session);
+}
+
+void deliver_drained(struct worker *worker, struct connection *connection)
+{
+    if (connection->state != CONNECTION_CONNECTED)
+        return;
+    const struct session *session = connection->session;
+    const struct flight *flight = session->flight;
+    bool has_more = session->replays || connection->wants_drained ||
+                    (flight && (flight->queue.count || flight->queue_qos0.count || flight->resend));
+    if (has_more)
+        again_add(worker, connection);
+    if (connection->hold & HOLD_OUTPUT)
+        connection_unhold(worker, connection, HOLD_OUTPUT);
+}
+
+/* One message of a share group finds another member. True when it did. */
+static bool give_up_one(struct worker *worker, struct session *session, struct delivery *delivery)
+{
+    struct index_query query = {
+        .reactor = worker->reactor->index,
+        .share_policy = broker_config(worker->broker)->share_policy,
+        .qos = delivery->message->qos,
+        .not_slot = session->slot,
+    };
+    struct index_match match;
+    if (!index_group_choose(worker->broker->index, delivery->group,
+                            message_topic(delivery->message), &query, &match))
+        return false;
+    struct publication publication = publication_of_message(delivery->message);
+    publish_to_slot(worker, &publication, &match);
+    publication_fini(&publication);
+    return true;
+}
+
+static void give_up_inflight(struct worker *worker, struct session *session)
+{
+    struct inflight *inflight = &session->flight->inflight;
+    uint32_t count;
+    uint16_t *ids = inflight_in_order(inflight, &count);
+    for (uint32_t i = 0; i < count; i++) {
+        struct inflight_entry *entry = inflight_find(inflight, ids[i]);
+        bool is_shared = entry->delivery.group && entry->state == INFLIGHT_AWAIT_PUBACK;
+        if (!is_shared || !give_up_one(worker, session, &entry->delivery))
+            continue;
+        count_stored(worker, &entry->delivery, -1);
+        inflight_remove(inflight, entry);
+    }
+    mem_free(ids);
+}
+
+static void give_up_queue(struct worker *worker, struct session *session)
+{
+    struct queue *queue = &session->flight->queue;
+    for (uint32_t left = queue->count; left; left--) {
+        struct delivery delivery;
+        queue_pop(queue, &delivery);
+        if (delivery.group && give_up_one(worker, session, &delivery)) {
+            count_stored(worker, &delivery, -1);
+            delivery_fini(&delivery);
+        } else if (queue_push_take(queue, &delivery)) {
+            count_stored(worker, &delivery, -1);
+            delivery_fini(&delivery);
+            drop(worker, session, DROP_MEMORY);
+        }
+    }
+}
+
+void deliver_give_up_shared(struct worker *worker, struct session *session)
+{
+    if (!session->flight || !session->has_shared)
+        return;
+    worker->is_spreading =
+        false; /* other messages than the one at hand: its encoded form does not fit */
+    give_up_inflight(worker, session);
+    give_up_queue(worker, session);
+}

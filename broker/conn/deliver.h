@@ -1,0 +1,41 @@
+/*
+ * deliver.h: brings publications to sessions of this reactor, and goes on when acknowledgements or
+ * room come.
+ *
+ * The session's limits are kept here; every message that is not delivered is counted with its
+ * reason. All functions on the session's own reactor.
+ */
+#ifndef CONN_DELIVER_H
+#define CONN_DELIVER_H
+
+#include "conn/connection.h"
+#include "session/session.h"
+
+/* How one subscription wants one publication. */
+struct delivery_wish {
+    index_subscriber subscriber;
+    uint32_t group;                 /* share group it came by, 0: none */
+    const struct delivery_ids *ids; /* merged copy: all its ids; NULL: the subscriber's own */
+    bool is_retained_replay;        /* keeps RETAIN 1 whatever Retain As Published says */
+};
+
+/* Sends now, queues, or drops and counts. */
+void deliver_publication(struct worker *worker, struct session *session,
+                         struct publication *publication, const struct delivery_wish *wish);
+/* Sends what is waiting while the window and the output have room. */
+void deliver_pump(struct worker *worker, struct session *session);
+/* After reconnecting: what was in flight is sent again in order, then the queue [MQTT-4.4.0-1]. */
+void deliver_resume(struct worker *worker, struct session *session);
+/* The client is gone: messages that came by share groups go to other members that are there (QoS 1
+ * only). */
+void deliver_give_up_shared(struct worker *worker, struct session *session);
+/* The output of a connection has room again: what its session has waiting gets a slice soon. */
+void deliver_drained(struct worker *worker, struct connection *connection);
+/* Sends one slice of it. */
+void deliver_slice(struct worker *worker, struct connection *connection);
+/* True when a QoS 1 or 2 message could be sent at once. */
+bool deliver_window_is_open(struct worker *worker, struct session *session);
+/* Tells the routing index whether this session can take messages now (share groups ask). */
+void deliver_update_ready(struct worker *worker, struct session *session);
+
+#endif

@@ -1,0 +1,248 @@
+/*
+ * input.c: see input.h. One read per turn into the reactor's buffer; packets are handled where they
+ * lie.
+ *
+ *   read_buffer: [tail][new bytes..........]     a tail of up to 16 KiB is put before what is read
+ *
+ * A longer tail is a large packet: it grows in place, by doubling, as bytes arrive, never by what
+ * was announced.
+ *
+ * Invariant: while a connection is not held, its tail is the beginning of one packet and no more.
+ */
+#include "conn/input.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "conn/output.h"
+
+#define TAIL_DIRECT_BYTES 16384u
+/* CONNECT has no use for more: five strings of 64 KiB and some properties. Before it, nobody may
+ * keep us busy. */
+#define CONNECT_PACKET_BYTES_MAX (512u * 1024u)
+
+static uint32_t input_packet_bytes_max(struct worker *worker, const struct connection *connection)
+{
+    uint32_t max = broker_config(worker->broker)->max_packet_bytes;
+    if (max == 0)
+        max = MQTT_PACKET_BYTES_MAX;
+    if (connection->state == CONNECTION_ACCEPTED && max > CONNECT_PACKET_BYTES_MAX)
+        return CONNECT_PACKET_BYTES_MAX;
+    return max;
+}
+
+#define HOLD_STOPS_PARSING (HOLD_WAITING | HOLD_BULK | HOLD_SPREAD)
+
+/* The first thing that a web browser says is told apart, for whoever reads the log. */
+static void input_fault(struct worker *worker, struct connection *connection, struct slice in,
+                        const struct fault *fault)
+{
+    if (connection->state == CONNECTION_ACCEPTED && slice_starts_with(in, SLICE_LIT("GET ")))
+        connection_close(worker, connection, CLOSE_MALFORMED, fault->reason,
+                         "an HTTP request; this listener lacks 'protocol websockets'");
+    else
+        connection_fault(worker, connection, fault);
+}
+
+size_t connection_input(struct worker *worker, struct connection *connection, struct slice in)
+{
+    size_t start = in.len;
+    while (in.len && connection->state != CONNECTION_CLOSING &&
+           !(connection->hold & HOLD_STOPS_PARSING)) {
+        struct frame frame;
+        const struct fault *fault;
+        enum frame_result result = frame_next(
+            in, connection->version, input_packet_bytes_max(worker, connection), &frame, &fault);
+        if (result == FRAME_SHORT)
+            break;
+        if (result == FRAME_BAD) {
+            input_fault(worker, connection, in, fault);
+            break;
+        }
+        in = slice_skip(in, frame.size);
+        connection->last_packet_tick = worker->reactor->now_tick;
+        metric_add(worker_metrics(worker), METRIC_MESSAGES_RECEIVED, 1);
+        dispatch_packet(worker, connection, &frame);
+    }
+    return start - in.len;
+}
+
+/* Keeps `rest` as the tail, replacing. It may lie in the old tail. */
+static void input_keep(struct worker *worker, struct connection *connection, struct slice rest)
+{
+    struct tail *old = connection->tail;
+    if (connection->state == CONNECTION_CLOSING)
+        return;
+    if (rest.len == 0) {
+        connection->tail = NULL;
+        mem_free(old);
+        return;
+    }
+    if (old && rest.len <= old->cap) {
+        memmove(old->bytes, rest.ptr, rest.len);
+        old->len = (uint32_t)rest.len;
+        return;
+    }
+    uint32_t cap = (uint32_t)(rest.len + 63) / 64 * 64;
+    struct tail *tail = mem_alloc(sizeof(*tail) + cap);
+    if (!tail) {
+        connection_close_plain(worker, connection, CLOSE_MEMORY);
+        return;
+    }
+    tail->cap = cap;
+    tail->len = (uint32_t)rest.len;
+    memcpy(tail->bytes, rest.ptr, rest.len);
+    connection->tail = tail;
+    mem_free(old);
+}
+
+static void input_handle(struct worker *worker, struct connection *connection, struct slice in)
+{
+    size_t used = connection_input(worker, connection, in);
+    input_keep(worker, connection, slice_skip(in, used));
+}
+
+void connection_resume_input(struct worker *worker, struct connection *connection)
+{
+    struct tail *tail = connection->tail;
+    if (tail)
+        input_handle(worker, connection, slice_of(tail->bytes, tail->len));
+}
+
+/* Through a transport: as input_recv. Out of the way of plain TCP. */
+__attribute__((noinline)) static ssize_t
+input_recv_transport(struct worker *worker, struct connection *connection, uint8_t *at, size_t room)
+{
+    struct transport *transport = connection->rare->transport;
+    size_t raw;
+    ssize_t got = transport->ops->read(transport, connection->io.fd, at, room, &raw);
+    struct metrics *metrics = worker_metrics(worker);
+    metric_add(metrics, METRIC_READS, 1);
+    metric_add(metrics, METRIC_BYTES_RECEIVED, raw);
+    connection->has_spoken |= raw > 0;
+    if (got < 0)
+        connection_close_plain(worker, connection,
+                               got == TRANSPORT_GONE ? CLOSE_CLIENT_GONE : CLOSE_NETWORK);
+    return got;
+}
+
+/* What a transport wants after what was read has been handled. */
+__attribute__((noinline)) static void input_follow_transport(struct worker *worker,
+                                                             struct connection *connection)
+{
+    struct transport *transport = connection->rare->transport;
+    if (connection->state == CONNECTION_CLOSING)
+        return;
+    if (transport->wants_write)
+        output_want_write(worker, connection);
+    enum close_reason reason = transport->is_over ? CLOSE_CLIENT_GONE : CLOSE_TRANSPORT;
+    if (transport->fault)
+        connection_close(worker, connection, reason, close_reason_code(reason), transport->fault);
+}
+
+/* recv with the errors sorted out: > 0 bytes, 0 nothing now, < 0 closed (done here). */
+static ssize_t input_recv(struct worker *worker, struct connection *connection, uint8_t *at,
+                          size_t room)
+{
+    if (UNLIKELY(connection->has_transport))
+        return input_recv_transport(worker, connection, at, room);
+    ssize_t got = recv(connection->io.fd, at, room, 0);
+    struct metrics *metrics = worker_metrics(worker);
+    metric_add(metrics, METRIC_READS, 1);
+    if (got > 0) {
+        connection->has_spoken = true;
+        metric_add(metrics, METRIC_BYTES_RECEIVED, (uint64_t)got);
+        return got;
+    }
+    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+        return 0;
+    connection_close_plain(worker, connection, got == 0 ? CLOSE_CLIENT_GONE : CLOSE_NETWORK);
+    return -1;
+}
+
+/* Makes room in a long tail, at most up to the end of its packet. */
+static struct tail *input_grow_tail(struct connection *connection, uint32_t need)
+{
+    struct tail *tail = connection->tail;
+    if (tail->cap > tail->len)
+        return tail;
+    uint32_t cap = tail->len < need / 2 ? tail->len * 2 : need;
+    struct tail *grown = mem_realloc(tail, sizeof(*tail) + cap);
+    if (!grown)
+        return NULL;
+    grown->cap = cap;
+    connection->tail = grown;
+    return grown;
+}
+
+/* A large packet: reads into the tail itself. */
+static void input_read_direct(struct worker *worker, struct connection *connection)
+{
+    struct frame frame;
+    const struct fault *fault;
+    struct tail *tail = connection->tail;
+    frame_next(slice_of(tail->bytes, tail->len), connection->version, MQTT_PACKET_BYTES_MAX, &frame,
+               &fault);
+    tail = input_grow_tail(connection, frame.size);
+    if (!tail) {
+        connection_close_plain(worker, connection, CLOSE_MEMORY);
+        return;
+    }
+    uint32_t end = tail->cap < frame.size ? tail->cap : frame.size;
+    ssize_t got = input_recv(worker, connection, tail->bytes + tail->len, end - tail->len);
+    if (got <= 0)
+        return;
+    tail->len += (uint32_t)got;
+    if (tail->len == frame.size)
+        input_handle(worker, connection, slice_of(tail->bytes, tail->len));
+}
+
+/* A publisher that fills memory or mailboxes is not read for a while. */
+static void input_pause_if_pressed(struct worker *worker, struct connection *connection)
+{
+    if (!worker->is_pressed || connection->is_paused || connection->state != CONNECTION_CONNECTED)
+        return;
+    if (worker->paused_count == worker->paused_cap) {
+        uint32_t cap = worker->paused_cap ? worker->paused_cap * 2 : 64;
+        struct connection_ref *paused = mem_realloc(worker->paused, cap * sizeof(*paused));
+        if (!paused)
+            return;
+        worker->paused = paused;
+        worker->paused_cap = cap;
+    }
+    worker->paused[worker->paused_count++] =
+        (struct connection_ref){connection->handle, connection->generation};
+    connection->is_paused = true;
+    metric_add(worker_metrics(worker), METRIC_READ_PAUSES, 1);
+    connection_hold(worker, connection, HOLD_PRESSURE);
+}
+
+/* A beginning of a packet and small packets: reads into the reactor's buffer. */
+static void input_read_buffered(struct worker *worker, struct connection *connection)
+{
+    uint8_t *buffer = worker->reactor->read_buffer;
+    uint32_t kept = connection->tail ? connection->tail->len : 0;
+    if (kept)
+        memcpy(buffer, connection->tail->bytes, kept);
+    ssize_t got = input_recv(worker, connection, buffer + kept, REACTOR_READ_BYTES - kept);
+    if (got > 0)
+        input_handle(worker, connection, slice_of(buffer, kept + (size_t)got));
+}
+
+void input_read(struct worker *worker, struct connection *connection)
+{
+    struct tail *tail = connection->tail;
+    uint64_t publishes = metric_read(&worker_metrics(worker)->counters[METRIC_PUBLISH_RECEIVED]);
+    if (tail && tail->len >= TAIL_DIRECT_BYTES)
+        input_read_direct(worker, connection);
+    else
+        input_read_buffered(worker, connection);
+    if (UNLIKELY(connection->has_transport))
+        input_follow_transport(worker, connection);
+    if (metric_read(&worker_metrics(worker)->counters[METRIC_PUBLISH_RECEIVED]) != publishes)
+        input_pause_if_pressed(worker, connection);
+    if (connection->out_bytes > OUTPUT_HIGH_BYTES && connection->is_blocked)
+        connection_hold(worker, connection, HOLD_OUTPUT);
+}

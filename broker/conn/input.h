@@ -1,0 +1,13 @@
+/* input.h: from a readable socket to handled packets. */
+#ifndef CONN_INPUT_H
+#define CONN_INPUT_H
+
+#include "conn/connection.h"
+
+/* Reads once and handles what came. */
+void input_read(struct worker *worker, struct connection *connection);
+/* Handles one whole packet (the handler table's entry for its type and the connection's state). */
+void dispatch_packet(struct worker *worker, struct connection *connection,
+                     const struct frame *frame);
+
+#endif

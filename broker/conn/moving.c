@@ -1,0 +1,233 @@
+/*
+ * moving.c: see moving.h and the drawing in attach.h.
+ */
+#include "conn/moving.h"
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "conn/attach.h"
+#include "conn/deliver.h"
+#include "session/session.h"
+
+/* One request for a session. Made by the reactor that asks, passed on by pointer in MAIL_TAKEOVER
+ * and MAIL_HANDOVER, and freed when it comes home in MAIL_ARRIVE: from the first step on nothing
+ * needs memory that might not be there. */
+struct move {
+    struct epoch_item item; /* first member: the grace period before the session leaves */
+    struct list link;       /* in the asking worker's list of moves */
+    struct move *next;      /* in a worker's list of moves that it could not post */
+    uint16_t next_to;       /* where it is to be posted, */
+    enum mail_type next_type;
+    struct worker *worker; /* where it is now */
+    uint32_t slot, generation;
+    struct connection_ref connection; /* handle 0: nobody, the session is to be ended */
+    struct session *session;          /* NULL in MAIL_ARRIVE: it is gone */
+    uint16_t to;                      /* the reactor that asks */
+};
+
+/* A publication for a session that is on its way here. */
+struct stash {
+    struct stash *next;
+    uint32_t slot;
+    struct delivery_wish wish;
+    struct publication publication; /* owns a reference */
+    struct delivery_ids *ids;
+};
+
+/* Sends a move on, in the next turn when there is no memory for mail in this one. */
+static void post_move(struct worker *worker, uint16_t to, enum mail_type type, struct move *move)
+{
+    struct move **mail = mailbox_post(worker->reactor, to, type, sizeof(*mail));
+    if (LIKELY(mail)) {
+        *mail = move;
+        return;
+    }
+    move->next_to = to;
+    move->next_type = type;
+    move->next = worker->moves_unposted;
+    worker->moves_unposted = move;
+    worker->reactor->has_more_work = true;
+}
+
+void moving_post_again(struct worker *worker)
+{
+    struct move *move = worker->moves_unposted;
+    worker->moves_unposted = NULL;
+    while (move) {
+        struct move *next = move->next;
+        post_move(worker, move->next_to, move->next_type, move);
+        move = next;
+    }
+}
+
+struct move *moving_new(struct worker *worker)
+{
+    struct move *move = mem_zalloc(sizeof(*move));
+    if (!move)
+        return NULL;
+    move->to = worker->reactor->index;
+    list_push_back(&worker->moves, &move->link);
+    return move;
+}
+
+void moving_free(struct move *move)
+{
+    list_unlink(&move->link);
+    mem_free(move);
+}
+
+void moving_request_take(struct worker *worker, struct move *move, struct connection *connection,
+                         const struct session_ref *ref)
+{
+    move->slot = ref->slot;
+    move->generation = ref->generation;
+    if (connection)
+        move->connection = (struct connection_ref){connection->handle, connection->generation};
+    post_move(worker, ref->owner, MAIL_TAKEOVER, move);
+}
+
+static void fence_passed(struct epoch_item *item, void *ctx)
+{
+    struct move *move = (struct move *)item;
+    struct worker *worker = move->worker;
+    (void)ctx;
+    post_move(worker, worker->reactor->index, MAIL_HANDOVER, move);
+    worker->reactor->has_more_work = true;
+}
+
+static void begin_move(struct worker *worker, struct session *session, struct move *move)
+{
+    struct slot *slot = slot_of(&worker->broker->slots, session->slot);
+    attach_go_online(worker, session); /* its timers stay behind */
+    move->session = session;
+    move->worker = worker;
+    atomic_store_explicit(&slot->is_moving, MOVING_FROM(worker->reactor->index),
+                          memory_order_release);
+    atomic_store_explicit(&slot->owner, move->to, memory_order_release);
+    epoch_defer(worker->reactor->epoch, &move->item, fence_passed);
+}
+
+void attach_mail_takeover(struct reactor *reactor, void *payload, uint32_t bytes)
+{
+    struct worker *worker = worker_of(reactor);
+    struct move *move = *(struct move **)payload;
+    struct slot *slot = slot_of(&worker->broker->slots, move->slot);
+    uint16_t owner = atomic_load_explicit(&slot->owner, memory_order_acquire);
+    bool is_it = atomic_load_explicit(&slot->generation, memory_order_acquire) == move->generation;
+    (void)bytes;
+    if (is_it && (owner != reactor->index || atomic_load(&slot->is_moving))) {
+        post_move(worker, owner, MAIL_TAKEOVER,
+                  move); /* it has moved on, or is on its way here: ask again */
+        return;
+    }
+    struct session *session = is_it ? slot->object : NULL;
+    bool is_there = session && !(session->flags & SESSION_IS_ENDING);
+    if (is_there && move->connection.handle == 0)
+        session_end(worker, session);
+    else if (is_there && session->sink)
+        connection_close_plain(worker, session->sink, CLOSE_TAKEN_OVER); /* [MQTT-3.1.4-3] */
+    if (is_there && !(session->flags & SESSION_IS_ENDING))
+        begin_move(worker, session, move);
+    else
+        post_move(worker, move->to, MAIL_ARRIVE, move);
+}
+
+/* From here on what still comes for the session goes after it. */
+void attach_mail_handover(struct reactor *reactor, void *payload, uint32_t bytes)
+{
+    struct worker *worker = worker_of(reactor);
+    struct move *move = *(struct move **)payload;
+    (void)bytes;
+    atomic_store_explicit(&slot_of(&worker->broker->slots, move->slot)->is_moving, MOVING_SENT,
+                          memory_order_release);
+    post_move(worker, move->to, MAIL_ARRIVE, move);
+}
+
+void attach_stash(struct worker *worker, uint32_t slot, struct publication *publication,
+                  const struct delivery_wish *wish)
+{
+    struct message *message = publication_message(publication);
+    struct stash *stash = message ? mem_zalloc(sizeof(*stash)) : NULL;
+    if (!stash) {
+        metric_drop(worker_metrics(worker), DROP_MEMORY);
+        return;
+    }
+    stash->slot = slot;
+    stash->wish = *wish;
+    stash->publication = publication_of_message(message);
+    stash->publication.expires_tick = publication->expires_tick;
+    if (wish->ids) {
+        size_t bytes = sizeof(*stash->ids) + wish->ids->count * sizeof(uint32_t);
+        stash->ids = mem_alloc(bytes);
+        if (stash->ids)
+            memcpy(stash->ids, wish->ids, bytes);
+        stash->wish.ids = stash->ids;
+    }
+    *worker->stash_last = stash;
+    worker->stash_last = &stash->next;
+}
+
+static void stash_free(struct stash *stash)
+{
+    publication_fini(&stash->publication);
+    mem_free(stash->ids);
+    mem_free(stash);
+}
+
+/* Delivers what came for the session while it was on its way. */
+static void drain_stash(struct worker *worker, struct session *session)
+{
+    struct stash **at = &worker->stash_first;
+    while (*at) {
+        struct stash *stash = *at;
+        if (stash->slot != session->slot) {
+            at = &stash->next;
+            continue;
+        }
+        *at = stash->next;
+        if (worker->stash_last == &stash->next)
+            worker->stash_last = at;
+        deliver_publication(worker, session, &stash->publication, &stash->wish);
+        stash_free(stash);
+    }
+}
+
+void attach_mail_arrive(struct reactor *reactor, void *payload, uint32_t bytes)
+{
+    struct worker *worker = worker_of(reactor);
+    struct move *move = *(struct move **)payload;
+    struct session *session = move->session;
+    struct connection *connection =
+        connection_find(worker, move->connection.handle, move->connection.generation);
+    (void)bytes;
+    moving_free(move);
+    if (connection && connection->state != CONNECTION_WAITING)
+        connection = NULL;
+    if (session)
+        atomic_store_explicit(&slot_of(&worker->broker->slots, session->slot)->is_moving, 0,
+                              memory_order_release);
+    if (connection)
+        attach_arrived(worker, connection, session);
+    else if (session)
+        attach_go_offline(worker, session);
+    if (session)
+        drain_stash(worker, session);
+}
+
+void moving_init(struct worker *worker)
+{
+    list_init(&worker->moves);
+    worker->stash_last = &worker->stash_first;
+}
+
+void moving_fini(struct worker *worker)
+{
+    struct list *link;
+    while ((link = list_pop_front(&worker->moves)) != NULL)
+        mem_free(CONTAINER_OF(link, struct move, link));
+    while (worker->stash_first) {
+        struct stash *stash = worker->stash_first;
+        worker->stash_first = stash->next;
+        stash_free(stash);
+    }
+}

@@ -1,0 +1,31 @@
+/*
+ * moving.h: sessions between reactors (the protocol is drawn in attach.h), and messages that wait
+ * for one to arrive.
+ */
+#ifndef CONN_MOVING_H
+#define CONN_MOVING_H
+
+#include "conn/connection.h"
+#include "session/session_table.h"
+
+/* What slot->is_moving says, from the moment slot->owner names the new owner: */
+#define MOVING_SENT 1u /* it has left: the new owner stashes */
+#define MOVING_FROM(reactor) \
+    (2u + (reactor)) /* the old owner still has it, for what was sent there before */
+
+struct move;
+
+/* Memory for a request, to be had before anything is changed. NULL: there is none. */
+struct move *moving_new(struct worker *worker) MUST_USE;
+/* A request that was not made after all. */
+void moving_free(struct move *move);
+/* Asks the owner of `ref` to hand it over to `connection`, or with NULL to end it. */
+void moving_request_take(struct worker *worker, struct move *move, struct connection *connection,
+                         const struct session_ref *ref);
+/* Sends what could not be sent for want of memory; each turn. */
+void moving_post_again(struct worker *worker);
+void moving_init(struct worker *worker);
+/* Frees what is still under way, after the last turn. */
+void moving_fini(struct worker *worker);
+
+#endif

@@ -1,0 +1,234 @@
+/*
+ * on_connect.c: CONNECT: checks in the order of section 3.1.4, then authentication, then the
+ * session.
+ */
+#include "conn/handlers.h"
+
+#include <stdio.h>
+
+#include "base/hash.h"
+
+#include "base/mem.h"
+#include "conn/attach.h"
+#include "conn/authenticate.h"
+#include "conn/send.h"
+#include "mqtt/topic.h"
+#include "session/session.h"
+
+#define AUTO_ID_BYTES 64u
+
+static bool is_keepalive_over(const struct config *config, const struct packet_connect *packet)
+{
+    uint16_t most = config->max_keepalive_s;
+    return most && (packet->keepalive_s == 0 || packet->keepalive_s > most);
+}
+
+/* What the listener and the configuration say of this CONNECT: 0, or the reason and *text. */
+static uint8_t check_policy(struct worker *worker, const struct connection *connection,
+                            const struct packet_connect *packet, const char **text)
+{
+    const struct config *config = broker_config(worker->broker);
+    const struct config_listener *listener = connection_listener(worker, connection);
+    *text = NULL;
+    if (!(listener->versions & (1u << packet->version))) {
+        *text = "protocol version not accepted on this listener";
+        return REASON_UNSUPPORTED_PROTOCOL_VERSION;
+    }
+    if (atomic_load_explicit(&worker->broker->is_draining, memory_order_relaxed))
+        return config->server_reference ? REASON_USE_ANOTHER_SERVER : REASON_SERVER_UNAVAILABLE;
+    if (packet->version != MQTT_5 && is_keepalive_over(config, packet)) {
+        *text = "keepalive above max_keepalive";
+        return REASON_CLIENT_ID_NOT_VALID; /* 3.x has no code of its own: what mosquitto says */
+    }
+    if (packet->will.present && packet->will.qos > listener->qos_max) {
+        *text = "will QoS above the maximum";
+        return REASON_QOS_NOT_SUPPORTED; /* [MQTT-3.2.2-12] */
+    }
+    if (packet->will.present && packet->will.retain && !config->retain_available) {
+        *text = "will retain is not available";
+        return REASON_RETAIN_NOT_SUPPORTED; /* [MQTT-3.2.2-13] */
+    }
+    if (packet->will.present && packet->will.topic.ptr[0] == '$') {
+        *text = "will topic begins with '$'";
+        return packet->version == MQTT_5 ? REASON_TOPIC_NAME_INVALID : REASON_NOT_AUTHORIZED;
+    }
+    return REASON_SUCCESS;
+}
+
+/* A client id of our making: prefix and 128 bits that nobody can guess. */
+static struct slice make_id(struct worker *worker, const struct connection *connection,
+                            char buffer[AUTO_ID_BYTES])
+{
+    struct broker *broker = worker->broker;
+    const char *prefix = connection_listener(worker, connection)->auto_id_prefix;
+    if (!prefix)
+        prefix = broker_config(broker)->auto_id_prefix;
+    uint64_t seed[3] = {broker->auto_id_seed[0], broker->auto_id_seed[1],
+                        atomic_fetch_add(&broker->auto_ids, 1)};
+    XXH128_hash_t id = XXH3_128bits(seed, sizeof(seed));
+    int bytes = snprintf(buffer, AUTO_ID_BYTES, "%.31s%016llx%08x", prefix ? prefix : "",
+                         (unsigned long long)id.high64, (uint32_t)id.low64);
+    return slice_of(buffer, (size_t)bytes);
+}
+
+static bool has_allowed_prefix(const char *prefixes, struct slice id)
+{
+    return !prefixes || slice_starts_with(id, slice_str(prefixes));
+}
+
+/* Which id the session has: the client's or one of ours. 0, or the reason. */
+static uint8_t choose_id(struct worker *worker, const struct connection *connection,
+                         const struct packet_connect *packet, char buffer[AUTO_ID_BYTES],
+                         struct slice *id)
+{
+    const struct config *config = broker_config(worker->broker);
+    const struct config_listener *listener = connection_listener(worker, connection);
+    *id = packet->client_id;
+    if (id->len)
+        return has_allowed_prefix(config->clientid_prefixes, *id) ? 0 : REASON_NOT_AUTHORIZED;
+    bool is_allowed = packet->version != MQTT_3_1 && listener->allow_zero_length_clientid;
+    if (packet->version == MQTT_3_1_1 && !packet->clean_start)
+        is_allowed = false; /* MQTT-3.1.3-8 of 3.1.1 */
+    if (!is_allowed)
+        return REASON_CLIENT_ID_NOT_VALID;
+    *id = make_id(worker, connection, buffer);
+    return 0;
+}
+
+/* The will as a message, mount point included. 0, or the reason. */
+static uint8_t make_will(struct worker *worker, const struct connection *connection,
+                         const struct packet_will *will, struct will **out)
+{
+    const char *mount = connection_listener(worker, connection)->mount_point;
+    size_t mount_bytes = mount ? strlen(mount) : 0, topic_bytes = mount_bytes + will->topic.len;
+    uint8_t *topic = mem_alloc(topic_bytes);
+    struct will *made = mem_zalloc(sizeof(*made));
+    if (!topic || !made || topic_bytes > MQTT_STRING_BYTES_MAX) {
+        mem_free(topic);
+        mem_free(made);
+        return REASON_QUOTA_EXCEEDED;
+    }
+    if (mount)
+        memcpy(topic, mount, mount_bytes);
+    memcpy(topic + mount_bytes, will->topic.ptr, will->topic.len);
+    struct publication publication = {
+        .topic = slice_of(topic, topic_bytes),
+        .properties = will->properties,
+        .properties_forwarded_bytes =
+            will->properties.len ? property_forwarded_bytes(will->properties) : 0,
+        .payload = will->payload,
+        .qos = will->qos,
+        .flags = will->retain ? MESSAGE_RETAIN : 0,
+    };
+    made->message = publication_message(&publication); /* its reference passes to the will */
+    mem_free(topic);
+    if (!made->message) {
+        mem_free(made);
+        return REASON_QUOTA_EXCEEDED;
+    }
+    made->has_expiry = will->has_expiry;
+    made->expiry_s = will->expiry_s;
+    made->delay_s = will->delay_s;
+    *out = made;
+    return 0;
+}
+
+static void set_keepalive(struct worker *worker, const struct packet_connect *packet,
+                          struct pending_connect *pending)
+{
+    const struct config *config = broker_config(worker->broker);
+    pending->keepalive_s = packet->keepalive_s;
+    if (is_keepalive_over(config, packet)) { /* of version 5, others were refused */
+        pending->keepalive_s = config->max_keepalive_s;
+        pending->is_keepalive_ours = true; /* [MQTT-3.1.2-21] */
+    }
+}
+
+static void set_expiry(struct worker *worker, const struct packet_connect *packet,
+                       struct pending_connect *pending)
+{
+    uint64_t most = broker_config(worker->broker)->persistent_client_expiration_s;
+    pending->expiry_s = packet->session_expiry_s;
+    if (most && most < packet->session_expiry_s) {
+        pending->expiry_s = (uint32_t)most;
+        pending->is_expiry_ours = packet->version == MQTT_5;
+    }
+}
+
+/* What has to be remembered of CONNECT. NULL: no memory. */
+static struct pending_connect *make_pending(struct worker *worker,
+                                            const struct packet_connect *packet, struct slice id)
+{
+    size_t user_bytes = packet->has_user_name ? packet->user_name.len : 0;
+    struct pending_connect *pending = mem_zalloc(sizeof(*pending) + id.len + user_bytes);
+    if (!pending)
+        return NULL;
+    memcpy(pending->bytes, id.ptr, id.len);
+    if (user_bytes)
+        memcpy(pending->bytes + id.len, packet->user_name.ptr, user_bytes);
+    pending->client_id = slice_of(pending->bytes, id.len);
+    pending->user_name = slice_of(pending->bytes + id.len, user_bytes);
+    pending->has_user_name = packet->has_user_name;
+    pending->clean_start = packet->clean_start;
+    pending->is_id_assigned = packet->client_id.len == 0;
+    pending->wants_response_information = packet->request_response_information;
+    set_keepalive(worker, packet, pending);
+    set_expiry(worker, packet, pending);
+    return pending;
+}
+
+static void take_limits(struct worker *worker, struct connection *connection,
+                        const struct packet_connect *packet)
+{
+    uint16_t ours = connection_listener(worker, connection)->topic_alias_broker_max;
+    connection->packet_bytes_max = packet->packet_bytes_max;
+    connection->receive_maximum = packet->receive_maximum;
+    uint16_t most = packet->topic_alias_maximum < ours ? packet->topic_alias_maximum : ours;
+    if (most && connection_rare(connection)) /* without memory there are no aliases */
+        connection->rare->alias_max = most;
+    connection->wants_problems = packet->request_problem_information;
+}
+
+/* Refuses a CONNECT that could not even be decoded. */
+static void refuse_fault(struct worker *worker, struct connection *connection,
+                         const struct fault *fault, uint8_t version)
+{
+    bool is_version = fault->reason == REASON_UNSUPPORTED_PROTOCOL_VERSION;
+    connection->version =
+        version == MQTT_5 || is_version ? version : 0; /* 3.x: closed without CONNACK */
+    if (connection->version)
+        attach_refuse(worker, connection, fault->reason, fault->text);
+    else
+        connection_fault(worker, connection, fault);
+}
+
+void on_connect(struct worker *worker, struct connection *connection, const struct frame *frame)
+{
+    struct packet_connect packet;
+    const char *text;
+    char buffer[AUTO_ID_BYTES];
+    struct slice id;
+    metric_add(worker_metrics(worker), METRIC_CONNECT_RECEIVED, 1);
+    const struct fault *fault = decode_connect(frame->body, &packet);
+    if (fault) {
+        refuse_fault(worker, connection, fault, packet.version);
+        return;
+    }
+    connection->version = packet.version;
+    take_limits(worker, connection, &packet);
+    uint8_t reason = check_policy(worker, connection, &packet, &text);
+    if (!reason)
+        reason = choose_id(worker, connection, &packet, buffer, &id);
+    if (reason) {
+        attach_refuse(worker, connection, reason, text);
+        return;
+    }
+    connection->pending = make_pending(worker, &packet, id);
+    reason = connection->pending ? 0 : REASON_QUOTA_EXCEEDED;
+    if (!reason && packet.will.present)
+        reason = make_will(worker, connection, &packet.will, &connection->pending->will);
+    if (reason)
+        attach_refuse(worker, connection, reason, "no memory");
+    else
+        authenticate_connect(worker, connection, &packet);
+}

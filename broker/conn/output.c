@@ -1,0 +1,265 @@
+/*
+ * output.c: see output.h.
+ *
+ *   out_first -> [chunk of bytes] -> [reference: payload] -> [chunk of bytes] <- out_last
+ *
+ * Chunks of bytes come from worker->chunks and begin with their struct chunk; references come from
+ * worker->references. Invariant: out_bytes is the sum of len over the chain; a connection with
+ * output is in the worker's dirty list unless it is blocked (then EPOLLOUT brings it back).
+ */
+#include "conn/output.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "base/assert.h"
+#include "conn/deliver.h"
+
+#define OUTPUT_IOVECS TRANSPORT_IOVECS
+
+_Static_assert(sizeof(struct chunk) <= CHUNK_BYTES - CHUNK_ROOM,
+               "a chunk has room for CHUNK_ROOM bytes");
+
+static void output_mark_dirty(struct worker *worker, struct connection *connection)
+{
+    if (connection->is_dirty || connection->is_blocked)
+        return;
+    connection->is_dirty = true;
+    connection->dirty_next = NULL;
+    *worker->dirty_last = connection;
+    worker->dirty_last = &connection->dirty_next;
+}
+
+void output_want_write(struct worker *worker, struct connection *connection)
+{
+    output_mark_dirty(worker, connection);
+}
+
+static void output_link(struct connection *connection, struct chunk *chunk)
+{
+    chunk->next = NULL;
+    if (connection->out_last)
+        connection->out_last->next = chunk;
+    else
+        connection->out_first = chunk;
+    connection->out_last = chunk;
+}
+
+static struct chunk *output_add_chunk(struct worker *worker, struct connection *connection)
+{
+    struct chunk *chunk = pool_get(&worker->chunks);
+    if (!chunk)
+        return NULL;
+    chunk->message = NULL;
+    chunk->data = (uint8_t *)(chunk + 1);
+    chunk->len = 0;
+    chunk->cap_left = CHUNK_BYTES - (uint32_t)sizeof(*chunk);
+    output_link(connection, chunk);
+    return chunk;
+}
+
+uint8_t *output_reserve(struct worker *worker, struct connection *connection, uint32_t bytes)
+{
+    struct chunk *chunk = connection->out_last;
+    if (UNLIKELY(!chunk || chunk->message || chunk->cap_left < bytes)) {
+        chunk = output_add_chunk(worker, connection);
+        if (!chunk)
+            return NULL;
+    }
+    return (uint8_t *)chunk->data + chunk->len;
+}
+
+void output_commit(struct worker *worker, struct connection *connection, uint32_t bytes)
+{
+    struct chunk *chunk = connection->out_last;
+    chunk->len += bytes;
+    chunk->cap_left -= bytes;
+    connection->out_bytes += bytes;
+    output_mark_dirty(worker, connection);
+}
+
+bool output_append(struct worker *worker, struct connection *connection, const uint8_t *bytes,
+                   uint32_t len)
+{
+    while (len) {
+        struct chunk *chunk = connection->out_last;
+        uint32_t room = chunk && !chunk->message ? chunk->cap_left : 0;
+        if (room == 0) {
+            if (!output_add_chunk(worker, connection))
+                return false;
+            continue;
+        }
+        uint32_t part = len < room ? len : room;
+        memcpy((uint8_t *)chunk->data + chunk->len, bytes, part);
+        output_commit(worker, connection, part);
+        bytes += part;
+        len -= part;
+    }
+    return true;
+}
+
+bool output_refer(struct worker *worker, struct connection *connection, struct message *message,
+                  struct slice bytes)
+{
+    struct chunk *chunk = pool_get(&worker->references);
+    if (!chunk)
+        return false;
+    *chunk = (struct chunk){
+        .message = message_ref(message), .data = bytes.ptr, .len = (uint32_t)bytes.len};
+    output_link(connection, chunk);
+    connection->out_bytes += (uint32_t)bytes.len;
+    output_mark_dirty(worker, connection);
+    return true;
+}
+
+static void output_free_first(struct worker *worker, struct connection *connection)
+{
+    struct chunk *chunk = connection->out_first;
+    connection->out_first = chunk->next;
+    if (!chunk->next)
+        connection->out_last = NULL;
+    if (chunk->message) {
+        message_unref(chunk->message, 1);
+        pool_put(&worker->references, chunk);
+    } else {
+        pool_put(&worker->chunks, chunk);
+    }
+}
+
+void output_clear(struct worker *worker, struct connection *connection)
+{
+    while (connection->out_first)
+        output_free_first(worker, connection);
+    connection->out_bytes = connection->out_publishes = 0;
+}
+
+/* Takes `written` bytes off the front of the chain. */
+static void output_consume(struct worker *worker, struct connection *connection, size_t written)
+{
+    connection->out_bytes -= (uint32_t)written;
+    while (connection->out_first) {
+        struct chunk *chunk = connection->out_first;
+        if (written < chunk->len) {
+            chunk->data += written;
+            chunk->len -= (uint32_t)written;
+            return;
+        }
+        written -= chunk->len;
+        output_free_first(worker, connection);
+    }
+}
+
+static inline size_t output_gather(const struct connection *connection, struct iovec *iov)
+{
+    size_t count = 0;
+    for (struct chunk *c = connection->out_first; c && count < OUTPUT_IOVECS; c = c->next) {
+        if (c->len)
+            iov[count++] = (struct iovec){.iov_base = (void *)c->data, .iov_len = c->len};
+    }
+    return count;
+}
+
+/* One system call. Returns bytes written, 0 when the socket is full, -1 when the connection failed.
+ */
+static ssize_t output_write_once(struct worker *worker, struct connection *connection)
+{
+    struct iovec iov[OUTPUT_IOVECS];
+    size_t count = output_gather(connection, iov);
+    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = count};
+    ssize_t written;
+    metric_add(worker_metrics(worker), METRIC_WRITES, 1);
+    if (count == 1)
+        written = send(connection->io.fd, iov[0].iov_base, iov[0].iov_len, MSG_NOSIGNAL);
+    else
+        written = sendmsg(connection->io.fd, &msg, MSG_NOSIGNAL);
+    if (written >= 0) {
+        metric_add(worker_metrics(worker), METRIC_BYTES_SENT, (uint64_t)written);
+        return written;
+    }
+    return errno == EAGAIN || errno == EINTR || errno == ENOBUFS || errno == ENOMEM ? 0 : -1;
+}
+
+/* The interest that the connection's state asks for. */
+static void output_set_blocked(struct worker *worker, struct connection *connection,
+                               bool is_blocked)
+{
+    if (connection->is_blocked == is_blocked)
+        return;
+    connection->is_blocked = is_blocked;
+    uint8_t in = connection->io.interest & EPOLLIN;
+    reactor_io_set(worker->reactor, &connection->io, is_blocked ? in | EPOLLOUT : in);
+}
+
+__attribute__((noinline)) static bool output_failed(struct worker *worker,
+                                                    struct connection *connection)
+{
+    output_clear(worker, connection);
+    connection_close_plain(worker, connection, CLOSE_NETWORK);
+    return false;
+}
+
+/* As output_write, for a connection with a transport, which may have bytes of its own. Out of the way
+   of plain TCP. */
+__attribute__((noinline)) static bool output_write_transport(struct worker *worker,
+                                                             struct connection *connection)
+{
+    struct transport *transport = connection->rare->transport;
+    struct metrics *metrics = worker_metrics(worker);
+    while (connection->out_bytes || transport->wants_write) {
+        struct iovec iov[OUTPUT_IOVECS];
+        size_t raw, count = output_gather(connection, iov);
+        ssize_t written = transport->ops->write(transport, connection->io.fd, iov, count,
+                                                connection->out_bytes, &raw);
+        metric_add(metrics, METRIC_WRITES, 1);
+        metric_add(metrics, METRIC_BYTES_SENT, raw);
+        if (written < 0)
+            return output_failed(worker, connection);
+        output_consume(worker, connection, (size_t)written);
+        if (transport->is_full) {
+            output_set_blocked(worker, connection, true);
+            return true;
+        }
+    }
+    connection->out_publishes = 0;
+    output_set_blocked(worker, connection, false);
+    return true;
+}
+
+bool output_write(struct worker *worker, struct connection *connection)
+{
+    if (UNLIKELY(connection->has_transport))
+        return output_write_transport(worker, connection);
+    while (connection->out_bytes) {
+        uint32_t before = connection->out_bytes;
+        ssize_t written = output_write_once(worker, connection);
+        if (written < 0)
+            return output_failed(worker, connection);
+        output_consume(worker, connection, (size_t)written);
+        if (written == 0 || (connection->out_bytes && (uint32_t)written < before / 2)) {
+            output_set_blocked(worker, connection, true);
+            return true;
+        }
+    }
+    connection->out_publishes = 0;
+    output_set_blocked(worker, connection, false);
+    return true;
+}
+
+void output_flush_all(struct worker *worker)
+{
+    struct connection *connection = worker->dirty_first;
+    worker->dirty_first = NULL;
+    worker->dirty_last = &worker->dirty_first;
+    while (connection) {
+        struct connection *next = connection->dirty_next;
+        connection->is_dirty = false;
+        connection->dirty_next = NULL;
+        if (output_write(worker, connection) && output_has_room(connection))
+            deliver_drained(worker, connection);
+        connection = next;
+    }
+    if (worker->dirty_first)
+        worker->reactor->has_more_work = true;
+}

@@ -1,0 +1,50 @@
+/*
+ * output.h: what is to be written to a connection: a chain of chunks from the reactor's pool, and
+ * references to large payloads that are not copied. Written once per turn with one writev.
+ */
+#ifndef CONN_OUTPUT_H
+#define CONN_OUTPUT_H
+
+#include "conn/connection.h"
+
+#define CHUNK_BYTES 4096u /* with its header */
+#define CHUNK_ROOM (CHUNK_BYTES - 40u)
+#define OUTPUT_FLUSH_BYTES \
+    65536u /* more than this is written at once instead of at the end of the turn */
+#define OUTPUT_HIGH_BYTES 131072u    /* streams (replays, queues) stop adding above this */
+#define OUTPUT_REFERENCE_BYTES 2048u /* payloads from here on are referenced, not copied */
+
+/* A piece of the chain: bytes of its own, or of a message. */
+struct chunk {
+    struct chunk *next;
+    struct message *message; /* a reference: data and end point into it; NULL: bytes of our own */
+    const uint8_t *data;     /* start of what is not yet written */
+    uint32_t len;
+    uint32_t cap_left; /* room after data + len, for bytes of our own */
+};
+
+/* `bytes` (at most CHUNK_ROOM) of contiguous room at the end, or NULL without memory. To be
+   followed at once by output_commit with what was used. */
+uint8_t *output_reserve(struct worker *worker, struct connection *connection, uint32_t bytes);
+void output_commit(struct worker *worker, struct connection *connection, uint32_t bytes);
+/* Copies any number of bytes. False without memory: nothing was added. */
+bool output_append(struct worker *worker, struct connection *connection, const uint8_t *bytes,
+                   uint32_t len);
+/* Refers to bytes of a message; takes a reference of its own. */
+bool output_refer(struct worker *worker, struct connection *connection, struct message *message,
+                  struct slice bytes);
+/* The transport has bytes of its own: they go out with the next write. */
+void output_want_write(struct worker *worker, struct connection *connection);
+/* Writes what the socket takes. False when the connection failed (and was closed). */
+bool output_write(struct worker *worker, struct connection *connection);
+/* Writes for every connection that has something. */
+void output_flush_all(struct worker *worker);
+/* Drops everything unwritten. */
+void output_clear(struct worker *worker, struct connection *connection);
+/* A stream may go on adding. */
+static inline bool output_has_room(const struct connection *connection)
+{
+    return connection->out_bytes < OUTPUT_HIGH_BYTES;
+}
+
+#endif

@@ -1,0 +1,444 @@
+/*
+ * publish.c: see publish.h.
+ *
+ * Matches of this reactor are delivered at once; for each other reactor one record is posted:
+ *
+ *   struct mail_deliver | targets[count] | topic | properties | payload     small: bytes inside
+ *   struct mail_deliver | targets[count]                                    large: a reference
+ *
+ * Records carry at most SPREAD_TARGETS targets; a publication to more is spread over several turns
+ * by a job while its publisher is not read, so the order for each publisher holds and no reactor is
+ * held up. So is one to fewer when its turn has spread SPREAD_TURN already: a publisher of tiny
+ * messages to hundreds of subscribers has thousands of them in one read.
+ *
+ * Cost: for a small QoS 0 message between clients of one reactor no allocation, no lock, no atomic.
+ */
+#include "conn/publish.h"
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "conn/attach.h"
+#include "conn/merge.h"
+#include "conn/moving.h"
+#include "mqtt/property.h"
+#include "runtime/log.h"
+
+#define SPREAD_TARGETS 2048u    /* deliveries in one go */
+#define SPREAD_TURN 16384u      /* in one turn, then publications to more than */
+#define SPREAD_FEW 32u          /* so many wait for a job as well */
+#define MAIL_INLINE_BYTES 1024u /* publications up to this size travel inside the record */
+/* What is for admins only is given to filters with so many levels before the first wildcard:
+   "$SYS/broker/sessions/#", but not "$SYS/#", which dashboards have. */
+#define ADMIN_LEVELS_MIN 3u
+
+struct mail_target {
+    index_subscriber subscriber;
+    uint32_t group;
+    uint32_t generation;
+};
+
+struct mail_deliver {
+    struct message *message; /* one reference, or NULL: bytes follow the targets */
+    uint32_t count;          /* targets */
+    uint32_t id_count;       /* merged subscription ids after the targets: count is 1 then */
+    uint32_t expires_tick, publisher;
+    uint32_t properties_bytes, properties_forwarded_bytes, payload_bytes;
+    uint16_t topic_bytes;
+    uint8_t qos, flags;
+};
+
+/* Where a match is to be delivered, as seen from here. */
+enum place {
+    PLACE_HERE,
+    PLACE_COMING, /* ours, but still on its way here */
+    PLACE_ELSEWHERE,
+};
+
+static enum place place_of(const struct worker *worker, struct slot *slot, uint16_t owner)
+{
+    uint8_t is_moving = atomic_load_explicit(&slot->is_moving, memory_order_acquire);
+    if (LIKELY(!is_moving))
+        return owner == worker->reactor->index ? PLACE_HERE : PLACE_ELSEWHERE;
+    if (is_moving == MOVING_FROM(worker->reactor->index))
+        return PLACE_HERE; /* on its way from here: what was sent here before goes with it */
+    return owner == worker->reactor->index ? PLACE_COMING : PLACE_ELSEWHERE;
+}
+
+static void share_again(struct worker *worker, struct publication *publication, uint32_t group,
+                        uint32_t not_slot);
+
+/* Hands one match to the session if it is here; true when it is *owner's. */
+static bool deliver_if_mine(struct worker *worker, struct publication *publication,
+                            const struct index_match *match, const struct delivery_ids *ids,
+                            uint32_t generation, uint16_t *owner)
+{
+    uint32_t id = index_subscriber_slot(match->subscriber);
+    struct slot *slot = slot_of(&worker->broker->slots, id);
+    if (generation && atomic_load_explicit(&slot->generation, memory_order_acquire) != generation) {
+        if (match->group)
+            share_again(worker, publication, match->group, 0);
+        return false; /* ended meanwhile: nobody's any more */
+    }
+    struct delivery_wish wish = {
+        .subscriber = match->subscriber, .group = match->group, .ids = ids};
+    *owner = atomic_load_explicit(&slot->owner, memory_order_acquire);
+    enum place place = place_of(worker, slot, *owner);
+    if (place == PLACE_COMING)
+        attach_stash(worker, id, publication, &wish);
+    if (place != PLACE_HERE)
+        return place == PLACE_ELSEWHERE;
+    struct session *session = slot->object;
+    if (UNLIKELY(match->group && session->flags & SESSION_IS_ENDING))
+        share_again(worker, publication, match->group, id);
+    else
+        deliver_publication(worker, session, publication, &wish);
+    return false;
+}
+
+static uint32_t publication_bytes(const struct publication *publication)
+{
+    return (uint32_t)(publication->topic.len + publication->properties.len +
+                      publication->payload.len);
+}
+
+/* Fills everything of a record but its `targets` and merged `ids`, for which it leaves room. */
+static struct mail_deliver *post_deliver(struct worker *worker, uint16_t to,
+                                         struct publication *publication, uint32_t targets,
+                                         uint32_t ids)
+{
+    uint32_t inlined = publication_bytes(publication);
+    struct message *message = publication->message;
+    if (inlined > MAIL_INLINE_BYTES && !message) {
+        message = publication_message(publication);
+        if (!message)
+            return NULL;
+    }
+    uint32_t head = (uint32_t)(sizeof(struct mail_deliver) + targets * sizeof(struct mail_target) +
+                               ids * sizeof(uint32_t));
+    struct mail_deliver *mail =
+        mailbox_post(worker->reactor, to, MAIL_DELIVER, head + (message ? 0 : inlined));
+    if (!mail)
+        return NULL;
+    *mail = (struct mail_deliver){
+        .message = message ? message_ref(message) : NULL,
+        .count = targets,
+        .id_count = ids,
+        .expires_tick = publication->expires_tick,
+        .publisher = publication->publisher,
+        .properties_bytes = (uint32_t)publication->properties.len,
+        .properties_forwarded_bytes = publication->properties_forwarded_bytes,
+        .payload_bytes = (uint32_t)publication->payload.len,
+        .topic_bytes = (uint16_t)publication->topic.len,
+        .qos = publication->qos,
+        .flags = publication->flags,
+    };
+    if (!message) {
+        uint8_t *at = (uint8_t *)mail + head;
+        memcpy(at, publication->topic.ptr, publication->topic.len);
+        at += publication->topic.len;
+        if (publication->properties.len)
+            memcpy(at, publication->properties.ptr, publication->properties.len);
+        at += publication->properties.len;
+        if (publication->payload.len)
+            memcpy(at, publication->payload.ptr, publication->payload.len);
+    }
+    return mail;
+}
+
+/* Who the match means: its slot may be somebody else's in a later turn. */
+static uint32_t generation_of(struct worker *worker, const struct index_match *match)
+{
+    struct slot *slot = slot_of(&worker->broker->slots, index_subscriber_slot(match->subscriber));
+    return atomic_load_explicit(&slot->generation, memory_order_relaxed);
+}
+
+/* One match of reactor `to`, merged ids included, in a record of its own. */
+static void mail_one(struct worker *worker, uint16_t to, struct publication *publication,
+                     const struct index_match *match, uint32_t generation,
+                     const struct delivery_ids *ids)
+{
+    uint32_t id_count = ids ? ids->count : 0;
+    struct mail_deliver *mail = post_deliver(worker, to, publication, 1, id_count);
+    if (!mail) {
+        metric_drop(worker_metrics(worker), DROP_MEMORY);
+        return;
+    }
+    struct mail_target *target = (struct mail_target *)(mail + 1);
+    *target = (struct mail_target){match->subscriber, match->group, generation};
+    if (id_count)
+        memcpy(target + 1, ids->ids, id_count * sizeof(uint32_t));
+}
+
+void publish_to_slot(struct worker *worker, struct publication *publication,
+                     const struct index_match *match)
+{
+    uint16_t owner;
+    if (deliver_if_mine(worker, publication, match, NULL, 0, &owner))
+        mail_one(worker, owner, publication, match, generation_of(worker, match), NULL);
+}
+
+/* A message of a share group whose member ended before it came there: another one gets it, by mail,
+ * also here, so that no chain of them runs deep. Those that have ended are not chosen again. */
+static void share_again(struct worker *worker, struct publication *publication, uint32_t group,
+                        uint32_t not_slot)
+{
+    struct broker *broker = worker->broker;
+    struct index_query query = {
+        .reactor = worker->reactor->index,
+        .share_policy = broker_config(broker)->share_policy,
+        .qos = publication->qos,
+        .not_slot = not_slot,
+    };
+    struct index_match match;
+    if (!index_group_choose(broker->index, group, publication->topic, &query, &match)) {
+        metric_drop(worker_metrics(worker), DROP_NO_SHARED_MEMBER);
+        return;
+    }
+    struct slot *slot = slot_of(&broker->slots, index_subscriber_slot(match.subscriber));
+    mail_one(worker, atomic_load_explicit(&slot->owner, memory_order_acquire), publication, &match,
+             generation_of(worker, &match), NULL);
+}
+
+/* One record for each other reactor that owns some of the matches left over (packed to the front of
+ * `items`, with their generations in `extra`). */
+static void mail_rest(struct worker *worker, struct publication *publication,
+                      struct index_match *items, uint32_t count)
+{
+    while (count) {
+        uint16_t to = worker->owner_scratch[0];
+        uint32_t same = 0, left = 0;
+        for (uint32_t i = 0; i < count; i++)
+            same += worker->owner_scratch[i] == to;
+        struct mail_deliver *mail = post_deliver(worker, to, publication, same, 0);
+        struct mail_target *target = mail ? (struct mail_target *)(mail + 1) : NULL;
+        for (uint32_t i = 0; i < count; i++) {
+            if (worker->owner_scratch[i] != to) {
+                worker->owner_scratch[left] = worker->owner_scratch[i];
+                items[left++] = items[i];
+            } else if (mail) {
+                *target++ =
+                    (struct mail_target){items[i].subscriber, items[i].group, items[i].extra};
+            } else {
+                metric_drop(worker_metrics(worker), DROP_MEMORY);
+            }
+        }
+        count = left;
+    }
+}
+
+/* Delivers `count` (at most SPREAD_TARGETS) matches. Reorders items. `generations`: of the sessions
+   that are meant, NULL when the matches are of this turn. */
+static void spread_slice(struct worker *worker, struct publication *publication,
+                         struct index_match *items, const uint32_t *generations, uint32_t count,
+                         const struct merge *merge)
+{
+    uint32_t left = 0;
+    worker->is_spreading = count > 1;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct delivery_ids *ids = merge_ids(merge, items[i].extra);
+        uint32_t generation = generations ? generations[i] : 0;
+        uint16_t owner;
+        if (!deliver_if_mine(worker, publication, &items[i], ids, generation, &owner))
+            continue;
+        if (!generation)
+            generation = generation_of(worker, &items[i]);
+        if (ids) {
+            mail_one(worker, owner, publication, &items[i], generation, ids);
+            continue;
+        }
+        worker->owner_scratch[left] = owner;
+        items[left] = items[i];
+        items[left++].extra = generation;
+    }
+    worker->is_spreading = false;
+    if (LIKELY(left == 0))
+        return;
+    mail_rest(worker, publication, items, left);
+}
+
+/* The rest of a wide publication, worked off over several turns. */
+struct spread {
+    struct job job;
+    struct worker *worker;
+    struct connection_ref by;
+    struct publication publication; /* of a message: owns a reference */
+    struct merge *merge;
+    uint32_t count, at;
+    uint32_t *generations; /* [count], after items: who was meant */
+    struct index_match items[];
+};
+
+static bool spread_run(struct reactor *reactor, struct job *job)
+{
+    struct spread *spread = CONTAINER_OF(job, struct spread, job);
+    struct worker *worker = spread->worker;
+    uint32_t left = spread->count - spread->at;
+    uint32_t slice = left < SPREAD_TARGETS / 8 ? left : SPREAD_TARGETS / 8;
+    worker->publish_serial++; /* forms that others left in the cache since are not ours */
+    spread_slice(worker, &spread->publication, spread->items + spread->at,
+                 spread->generations + spread->at, slice, spread->merge);
+    spread->at += slice;
+    if (spread->at < spread->count)
+        return false;
+    struct connection *by = connection_find(worker, spread->by.handle, spread->by.generation);
+    if (by)
+        connection_unhold(worker, by, HOLD_SPREAD);
+    publication_fini(&spread->publication);
+    merge_free(spread->merge);
+    mem_free(spread);
+    (void)reactor;
+    return true;
+}
+
+/* Leaves all matches to a job. False without memory. */
+static bool spread_later(struct worker *worker, struct connection *by,
+                         struct publication *publication, struct merge *merge)
+{
+    uint32_t count = worker->matches.count;
+    struct message *message = publication_message(publication);
+    struct spread *spread =
+        message
+            ? mem_alloc(sizeof(*spread) + count * (sizeof(struct index_match) + sizeof(uint32_t)))
+            : NULL;
+    if (!spread)
+        return false;
+    *spread =
+        (struct spread){.job.run = spread_run, .worker = worker, .merge = merge, .count = count};
+    spread->publication = publication_of_message(message);
+    memcpy(spread->items, worker->matches.items, count * sizeof(struct index_match));
+    spread->generations = (uint32_t *)(spread->items + count);
+    for (uint32_t i = 0; i < count; i++)
+        spread->generations[i] = generation_of(worker, &spread->items[i]);
+    if (by) {
+        spread->by = (struct connection_ref){by->handle, by->generation};
+        connection_hold(worker, by, HOLD_SPREAD);
+    }
+    reactor_job_add(worker->reactor, &spread->job);
+    return true;
+}
+
+static void publish_spread(struct worker *worker, struct connection *by,
+                           struct publication *publication)
+{
+    struct index_matches *matches = &worker->matches;
+    struct merge *merge = NULL;
+    if (matches->lists > 1 && !broker_config(worker->broker)->allow_duplicate_messages)
+        merge = merge_matches(matches);
+    worker->spread_count += matches->count;
+    bool is_wide = matches->count > SPREAD_TARGETS ||
+                   (by && matches->count > SPREAD_FEW && worker->spread_count > SPREAD_TURN);
+    if (LIKELY(!is_wide)) {
+        spread_slice(worker, publication, matches->items, NULL, matches->count, merge);
+    } else if (!spread_later(worker, by, publication, merge)) {
+        metric_counter_add(&worker_metrics(worker)->dropped[DROP_MEMORY], matches->count);
+    } else {
+        return; /* the job owns merge */
+    }
+    merge_free(merge);
+}
+
+/* Keeps, replaces or clears the retained message of the topic. */
+static void publish_retain(struct worker *worker, struct publication *publication)
+{
+    struct broker *broker = worker->broker;
+    struct epoch_participant *me = worker->reactor->epoch;
+    if (publication->payload.len == 0) {
+        retained_clear(broker->retained, me, publication->topic); /* [MQTT-3.3.1-6] */
+        return;
+    }
+    struct message *message = publication_message(publication);
+    if (!message || retained_set(broker->retained, me, message))
+        metric_drop(worker_metrics(worker), DROP_MEMORY);
+}
+
+uint32_t publish_message(struct worker *worker, struct connection *by,
+                         struct publication *publication)
+{
+    struct broker *broker = worker->broker;
+    const struct config *config = broker_config(broker);
+    worker->publish_serial++;
+    if (publication->flags & MESSAGE_RETAIN)
+        publish_retain(worker, publication);
+    struct index_query query = {
+        .reactor = worker->reactor->index,
+        .share_policy = config->share_policy,
+        .qos = publication->qos,
+        .levels_min = publication->flags & MESSAGE_ADMIN_ONLY ? ADMIN_LEVELS_MIN : 0,
+    };
+    struct index_matches *matches = &worker->matches;
+    if (index_match(broker->index, publication->topic, &query, matches))
+        metric_drop(worker_metrics(worker), DROP_MEMORY);
+    for (uint32_t i = 0; i < matches->dropped_groups; i++)
+        metric_drop(worker_metrics(worker), DROP_NO_SHARED_MEMBER);
+    uint32_t count = matches->count;
+    if (count)
+        publish_spread(worker, by, publication);
+    return count;
+}
+
+void publish_own(struct worker *worker, struct slice topic, struct slice payload, uint8_t qos,
+                 uint8_t flags)
+{
+    struct publication publication = {
+        .topic = topic, .payload = payload, .qos = qos, .flags = flags};
+    publish_message(worker, NULL, &publication);
+    publication_fini(&publication);
+}
+
+static struct publication publication_of_mail(struct mail_deliver *mail)
+{
+    if (mail->message) {
+        struct publication publication = publication_of_message(mail->message);
+        publication.expires_tick = mail->expires_tick;
+        return publication;
+    }
+    const uint8_t *at = (const uint8_t *)(mail + 1) + mail->count * sizeof(struct mail_target) +
+                        mail->id_count * sizeof(uint32_t);
+    return (struct publication){
+        .topic = slice_of(at, mail->topic_bytes),
+        .properties = slice_of(at + mail->topic_bytes, mail->properties_bytes),
+        .properties_forwarded_bytes = mail->properties_forwarded_bytes,
+        .payload = slice_of(at + mail->topic_bytes + mail->properties_bytes, mail->payload_bytes),
+        .qos = mail->qos,
+        .flags = mail->flags,
+        .expires_tick = mail->expires_tick,
+        .publisher = mail->publisher,
+    };
+}
+
+static struct delivery_ids *ids_of_mail(const struct mail_deliver *mail,
+                                        const struct mail_target *targets)
+{
+    if (mail->id_count == 0)
+        return NULL;
+    struct delivery_ids *ids = mem_alloc(sizeof(*ids) + mail->id_count * sizeof(uint32_t));
+    if (!ids)
+        return NULL;
+    ids->count = mail->id_count;
+    memcpy(ids->ids, targets + mail->count, mail->id_count * sizeof(uint32_t));
+    return ids;
+}
+
+void publish_mail_deliver(struct reactor *reactor, void *payload, uint32_t bytes)
+{
+    struct worker *worker = worker_of(reactor);
+    struct mail_deliver *mail = payload;
+    struct mail_target *targets = (struct mail_target *)(mail + 1);
+    struct publication publication = publication_of_mail(mail);
+    struct delivery_ids *ids = ids_of_mail(mail, targets);
+    worker->publish_serial++;
+    worker->is_spreading = mail->count > 1;
+    (void)bytes;
+    for (uint32_t i = 0; i < mail->count; i++) {
+        struct index_match match = {.subscriber = targets[i].subscriber, .group = targets[i].group};
+        uint16_t owner;
+        if (deliver_if_mine(worker, &publication, &match, ids, targets[i].generation, &owner))
+            mail_one(worker, owner, &publication, &match, targets[i].generation,
+                     ids); /* it has moved on: so does the message */
+    }
+    worker->is_spreading = false;
+    mem_free(ids);
+    publication_fini(&publication);
+    if (mail->message)
+        message_unref(mail->message, 1);
+}

@@ -1,0 +1,27 @@
+/*
+ * publish.h: the way of a message from its publisher to everyone who gets it, on whichever reactor.
+ */
+#ifndef CONN_PUBLISH_H
+#define CONN_PUBLISH_H
+
+#include "conn/connection.h"
+#include "conn/deliver.h"
+
+/* Retains if asked, finds the subscribers, delivers to those of this reactor and mails to the
+   others. `by`: the connection it came from, NULL: the broker itself; it is held when the spreading
+   takes several turns. Returns how many subscriptions matched. */
+uint32_t publish_message(struct worker *worker, struct connection *by,
+                         struct publication *publication);
+
+/* A publication of the broker itself. */
+void publish_own(struct worker *worker, struct slice topic, struct slice payload, uint8_t qos,
+                 uint8_t flags);
+
+/* One delivery to a session of any reactor: here at once, elsewhere by mail. */
+void publish_to_slot(struct worker *worker, struct publication *publication,
+                     const struct index_match *match);
+
+/* MAIL_DELIVER */
+void publish_mail_deliver(struct reactor *reactor, void *payload, uint32_t bytes);
+
+#endif

@@ -1,0 +1,192 @@
+/*
+ * worker.c: see worker.h.
+ */
+#include "conn/worker.h"
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "conn/again.h"
+#include "conn/attach.h"
+#include "conn/connection.h"
+#include "conn/moving.h"
+#include "conn/output.h"
+#include "conn/publish.h"
+#include "conn/replay.h"
+#include "conn/send.h"
+#include "conn/subscribe.h"
+#include "runtime/log.h"
+#include "session/session.h"
+
+#define DRAIN_PER_TURN 1024u
+#define CHUNKS_KEPT 256u
+#define MATCHES_KEPT 65536u
+#define RETAINED_SWEEP_NODES 4096u
+
+/* Publishers wait from 15/16 of memory_limit on, or while a mailbox is full. */
+static bool is_pressed(struct worker *worker)
+{
+    uint64_t limit = broker_config(worker->broker)->memory_limit_bytes;
+    return (limit && mem_used_bytes() > limit / 16 * 15) || mailbox_is_congested(worker->reactor);
+}
+
+/* Every retain_expiry_interval one pass over all retained messages, a slice each tick. Reactor 0
+ * does it. */
+static void sweep_retained(struct worker *worker)
+{
+    const struct config *config = broker_config(worker->broker);
+    uint32_t now = worker->reactor->now_tick;
+    if (worker->reactor->index != 0 || !config->retain_expiry_s)
+        return;
+    if (worker->sweep_slices == 0) {
+        struct retained_stats stats;
+        if (worker->sweep_tick == 0)
+            worker->sweep_tick = now + config->retain_expiry_s * 2;
+        if (now < worker->sweep_tick)
+            return;
+        retained_stats(worker->broker->retained, &stats);
+        worker->sweep_tick = now + config->retain_expiry_s * 2;
+        worker->sweep_slices = (uint32_t)(stats.messages / RETAINED_SWEEP_NODES) + 1;
+    }
+    worker->sweep_slices--;
+    retained_sweep(worker->broker->retained, worker->reactor->epoch, now, RETAINED_SWEEP_NODES);
+}
+
+static void worker_tick(struct reactor *reactor)
+{
+    struct worker *worker = worker_of(reactor);
+    for (uint32_t i = 0; i < worker->listener_count; i++)
+        listener_tick(&worker->listeners[i], reactor);
+    connection_unpause_all(worker); /* also when still pressed: nobody waits longer than a tick */
+    sweep_retained(worker);
+    pool_trim(&worker->chunks, CHUNKS_KEPT / 8);
+    if (worker->matches.cap > MATCHES_KEPT)
+        index_matches_fini(&worker->matches);
+    if (reactor->index == 0 && reactor->now_tick % 20 == 0)
+        log_report_held_back();
+    if (worker->broker->hooks.tick)
+        worker->broker->hooks.tick(worker);
+    if (atomic_load_explicit(&worker->broker->is_draining, memory_order_acquire))
+        reactor->has_more_work = true;
+}
+
+static void drain_step(struct worker *worker)
+{
+    for (uint32_t i = 0; i < worker->listener_count; i++)
+        listener_disarm(&worker->listeners[i], worker->reactor);
+    if (worker_drain(worker, DRAIN_PER_TURN) && !worker->is_stopped) {
+        worker->is_stopped = true;
+        atomic_fetch_add(&worker->broker->workers_drained, 1);
+    }
+    if (!worker->is_stopped)
+        worker->reactor->has_more_work = true;
+}
+
+static void worker_flush(struct reactor *reactor)
+{
+    struct worker *worker = worker_of(reactor);
+    worker->spread_count = 0;
+    if (UNLIKELY(atomic_load_explicit(&worker->broker->is_draining, memory_order_acquire)))
+        drain_step(worker);
+    if (worker->wills_first)
+        attach_publish_due_wills(worker);
+    if (UNLIKELY(worker->moves_unposted))
+        moving_post_again(worker);
+    bool was_pressed = worker->is_pressed;
+    worker->is_pressed = is_pressed(worker);
+    if (was_pressed && !worker->is_pressed)
+        connection_unpause_all(worker);
+    output_flush_all(worker);
+    if (worker->wills_first)
+        reactor->has_more_work = true;
+}
+
+static void worker_reap(struct reactor *reactor)
+{
+    connection_reap_all(worker_of(reactor));
+}
+
+const struct reactor_hooks worker_hooks = {
+    .on_tick = worker_tick,
+    .on_flush = worker_flush,
+    .on_reap = worker_reap,
+};
+
+void worker_install(struct reactor_group *group)
+{
+    group->io_handlers[IO_LISTENER] = listener_ready;
+    group->io_handlers[IO_CONNECTION] = connection_ready;
+    group->mail_handlers[MAIL_DELIVER] = publish_mail_deliver;
+    group->mail_handlers[MAIL_TAKEOVER] = attach_mail_takeover;
+    group->mail_handlers[MAIL_HANDOVER] = attach_mail_handover;
+    group->mail_handlers[MAIL_ARRIVE] = attach_mail_arrive;
+}
+
+void worker_init(struct worker *worker, struct broker *broker, struct reactor *reactor)
+{
+    worker->reactor = reactor;
+    worker->broker = broker;
+    reactor->app = worker;
+    worker->dirty_last = &worker->dirty_first;
+    moving_init(worker);
+    worker->wills_last = &worker->wills_first;
+    slab_init(&worker->connections, sizeof(struct connection));
+    slab_init(&worker->offline, sizeof(struct offline));
+    worker->keepalive = timing_heap_new(&worker->connections, offsetof(struct connection, timer));
+    worker->offline_heap = timing_heap_new(&worker->offline, offsetof(struct offline, timer));
+    BUG_ON(!worker->keepalive || !worker->offline_heap);
+    pool_init(&worker->chunks, CHUNK_BYTES, CHUNKS_KEPT);
+    pool_init(&worker->references, sizeof(struct chunk), CHUNKS_KEPT);
+    worker->forms = form_cache_new();
+    reactor_heap_add(reactor, worker->keepalive, connection_timer);
+    reactor_heap_add(reactor, worker->offline_heap, attach_offline_timer);
+}
+
+bool worker_drain(struct worker *worker, uint32_t budget)
+{
+    uint32_t handle = worker->drain_handle;
+    while (budget-- && (handle = slab_next(&worker->connections, handle)) != 0) {
+        struct connection *connection = slab_at(&worker->connections, handle);
+        if (connection->state != CONNECTION_CLOSING)
+            connection_close_plain(worker, connection, CLOSE_SHUTDOWN);
+    }
+    worker->drain_handle = handle;
+    return worker->connections.used == 0 && list_is_empty(&worker->reactor->jobs);
+}
+
+void worker_free_session(struct worker *worker, struct session *session)
+{
+    session->sink = NULL;
+    while (session->subscriptions.count) {
+        struct subscription *items = subscriptions_items(&session->subscriptions);
+        subscribe_remove(worker, session, &items[session->subscriptions.count - 1]);
+    }
+    replay_stop(session, slice_of(NULL, 0));
+    session_free(session);
+}
+
+/* Ends what is left, after the last turn: sessions' memory is the server's to free. */
+void worker_fini(struct worker *worker)
+{
+    for (uint32_t handle = 0; (handle = slab_next(&worker->connections, handle)) != 0;) {
+        struct connection *connection = slab_at(&worker->connections, handle);
+        connection->state = CONNECTION_CLOSING;
+        connection->is_dirty = false;
+        output_clear(worker, connection);
+        attach_free_parts(worker, connection);
+        mem_free(connection->tail);
+    }
+    moving_fini(worker);
+    attach_forget_due_wills(worker);
+    timing_heap_free(worker->keepalive);
+    timing_heap_free(worker->offline_heap);
+    slab_fini(&worker->connections);
+    slab_fini(&worker->offline);
+    pool_fini(&worker->chunks);
+    pool_fini(&worker->references);
+    form_cache_free(worker->forms);
+    index_matches_fini(&worker->matches);
+    mem_free(worker->topic_scratch.bytes);
+    mem_free(worker->filter_scratch.bytes);
+    again_free(worker);
+    mem_free(worker->paused);
+}
