@@ -1,0 +1,155 @@
+/*
+ * main.c: from the command line to a running server.
+ */
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "runtime/config.h"
+#include "runtime/listener.h"
+#include "runtime/log.h"
+#include "server.h"
+
+/* Prints what is asked for and ends; false when nothing was. */
+static bool print_and_end(const struct config_args *args)
+{
+    if (args->help)
+        config_print_help();
+    else if (args->version)
+        config_print_version();
+    else if (args->print == CONFIG_PRINT_MAN8)
+        config_print_man8();
+    else if (args->print == CONFIG_PRINT_MAN5)
+        config_print_man5();
+    else if (args->print == CONFIG_PRINT_MARKDOWN)
+        config_print_markdown();
+    else
+        return false;
+    return true;
+}
+
+/* Signals are waited for by the main thread only. */
+static void block_signals(void)
+{
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static bool write_pid_file(const struct config *config)
+{
+    if (!config->pid_file)
+        return true;
+    FILE *file = fopen(config->pid_file, "w");
+    if (!file) {
+        fprintf(stderr, "dunlin: cannot write pid_file %s: %s\n", config->pid_file,
+                strerror(errno));
+        return false;
+    }
+    fprintf(file, "%d\n", (int)getpid());
+    return fclose(file) == 0;
+}
+
+/* Root becomes the configured user, after ports and files are open. */
+static bool drop_root(const struct config *config)
+{
+    if (geteuid() != 0 || !config->user || strcmp(config->user, "root") == 0)
+        return true;
+    const struct passwd *user = getpwnam(config->user);
+    if (!user) {
+        if (!config->is_user_given)
+            return true;
+        fprintf(stderr, "dunlin: user %s does not exist: make it, or set `user root`\n",
+                config->user);
+        return false;
+    }
+    if (initgroups(user->pw_name, user->pw_gid) || setgid(user->pw_gid) || setuid(user->pw_uid)) {
+        fprintf(stderr, "dunlin: cannot become user %s: %s\n", config->user, strerror(errno));
+        return false;
+    }
+    return true;
+}
+
+static void say_hello(const struct config *config, uint64_t descriptors)
+{
+    log_line(LOG_NOTICE_, "dunlin %s: up to %llu open files, so about %llu connections%s.",
+             DUNLIN_VERSION, (unsigned long long)descriptors,
+             (unsigned long long)(descriptors > 64 ? descriptors - 64 : 0),
+             config->is_default_listener
+                 ? "; default configuration: this machine only, anonymous allowed"
+                 : "");
+    for (uint32_t i = 0; i < config->listener_count; i++)
+        log_line(LOG_NOTICE_, "Listening on %s port %u%s.",
+                 config->listeners[i].address ? config->listeners[i].address : "all addresses",
+                 config->listeners[i].port,
+                 config->listeners[i].protocol == PROTOCOL_WEBSOCKETS ? " for WebSocket" : "");
+}
+
+static int run(struct config *config, const struct config_args *args)
+{
+    char *error = NULL;
+    block_signals();
+    uint64_t descriptors = listener_raise_descriptors();
+    if (args->daemon && daemon(1, 0)) {
+        fprintf(stderr, "dunlin: cannot run in the background: %s\n", strerror(errno));
+        return 1;
+    }
+    if (log_open(config)) {
+        fprintf(stderr, "dunlin: cannot open the log %s: %s\n",
+                config->log_file ? config->log_file : "", strerror(errno));
+        return 1;
+    }
+    const char *pid_file = config->pid_file;
+    struct server *server = server_new(config, &error);
+    if (!server) {
+        fprintf(stderr, "dunlin: %s\n", error ? error : "cannot start");
+        free(error);
+        return 1;
+    }
+    int status = 1;
+    if (write_pid_file(config) && drop_root(config)) {
+        say_hello(config, descriptors);
+        status = server_run(server, args);
+        if (pid_file)
+            unlink(pid_file);
+    }
+    server_free(server);
+    log_close();
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    struct config_args args;
+    char *error = NULL;
+    if (config_args_parse(argc, argv, &args, &error)) {
+        fprintf(stderr, "dunlin: %s\n", error);
+        free(error);
+        return 1;
+    }
+    if (print_and_end(&args))
+        return 0;
+    struct config *config = config_load(&args, &error);
+    if (!config) {
+        fprintf(stderr, "%s\n", error);
+        free(error);
+        return 1;
+    }
+    if (args.test_config) {
+        printf("dunlin: the configuration is valid\n");
+        config_free(config);
+        return 0;
+    }
+    return run(config, &args);
+}

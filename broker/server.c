@@ -1,0 +1,226 @@
+/*
+ * server.c: see server.h.
+ *
+ * The main thread sleeps in sigtimedwait() and does what is nobody's in particular: reload, and the
+ * order of stopping: refuse new ones -> DISCONNECT 0x8B to all and wills by the rules, each reactor
+ * its own -> stop the reactors -> free.
+ */
+#include "server.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "admin/admin.h"
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "conn/connection.h"
+#include "conn/worker.h"
+#include "runtime/log.h"
+
+#define DRAIN_MS 5000u
+#define INDEX_SHARDS 64u
+#define RETAINED_SHARDS 64u
+
+struct server {
+    struct broker broker;
+    struct config
+        *configs[256]; /* all that were ever in force: readers may still look at old ones */
+    uint32_t config_count;
+};
+
+static uint32_t reactors_of(const struct config *config)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    uint32_t count = config->reactors ? config->reactors : (uint32_t)(cores > 0 ? cores : 1);
+    return count < REACTORS_MAX ? count : REACTORS_MAX;
+}
+
+static bool open_listeners(struct server *server, struct worker *worker, char **error)
+{
+    const struct config *config = broker_config(&server->broker);
+    for (uint32_t i = 0; i < config->listener_count; i++) {
+        struct listener *listener = &worker->listeners[worker->listener_count];
+        if (config->listeners[i].port == 0 && config->listeners[i].address &&
+            config->listeners[i].address[0] == '/' && worker->reactor->index != 0)
+            continue; /* a Unix socket has one owner */
+        listener->io.kind = IO_LISTENER;
+        listener->on_accept = connection_accept;
+        if (listener_open(listener, worker->reactor, &config->listeners[i], (uint16_t)i, error))
+            return false;
+        worker->listener_count++;
+    }
+    return true;
+}
+
+static void make_tables(struct server *server)
+{
+    struct broker *broker = &server->broker;
+    uint32_t count = broker->group->count;
+    slots_init(&broker->slots);
+    broker->index = index_new(INDEX_SHARDS, &broker->slots, count);
+    broker->retained = retained_new(RETAINED_SHARDS);
+    broker->sessions = session_table_new(&broker->slots);
+    broker->auth = auth_new();
+    BUG_ON(!broker->index || !broker->retained);
+    broker->started_ms = clock_now_ms();
+    broker->started_wall_s = (uint64_t)time(NULL);
+    if (getrandom(broker->auto_id_seed, sizeof(broker->auto_id_seed), 0) < 0)
+        broker->auto_id_seed[0] = clock_real_ns();
+    broker->workers = aligned_alloc(64, count * ((sizeof(struct worker) + 63) / 64 * 64));
+    BUG_ON(!broker->workers);
+    memset(broker->workers, 0, count * sizeof(struct worker));
+    for (uint32_t i = 0; i < count; i++)
+        worker_init(&broker->workers[i], broker, &broker->group->reactors[i]);
+    worker_install(broker->group);
+    admin_install(broker);
+}
+
+struct server *server_new(struct config *config, char **error)
+{
+    struct server *server = mem_must_zalloc(sizeof(*server));
+    server->configs[server->config_count++] = config;
+    atomic_store(&server->broker.config, config);
+    server->broker.group = reactor_group_new(reactors_of(config), &worker_hooks);
+    if (!server->broker.group) {
+        if (asprintf(error, "cannot make reactors: %s", strerror(errno)) < 0)
+            *error = NULL;
+        mem_free(server);
+        return NULL;
+    }
+    make_tables(server);
+    for (uint32_t i = 0; i < server->broker.group->count; i++) {
+        if (!open_listeners(server, &server->broker.workers[i], error)) {
+            server_free(server);
+            return NULL;
+        }
+    }
+    return server;
+}
+
+struct auth *server_auth(struct server *server)
+{
+    return server->broker.auth;
+}
+
+uint16_t server_port(const struct server *server, uint32_t listener)
+{
+    return server->configs[0]->listeners[listener].port;
+}
+
+static void log_change(void *ctx, const char *directive, bool is_reloadable, const char *old_value,
+                       const char *new_value)
+{
+    (*(uint32_t *)ctx)++;
+    log_line(is_reloadable ? LOG_NOTICE_ : LOG_WARNING_, "Reload: %s: %s -> %s%s.", directive,
+             old_value, new_value, is_reloadable ? "" : " needs a restart and stays as it was");
+}
+
+static void reload(struct server *server, const struct config_args *args)
+{
+    char *error = NULL;
+    struct config *config = config_load(args, &error);
+    const struct config *before = broker_config(&server->broker);
+    uint32_t changes = 0;
+    if (config)
+        config_diff(before, config, log_change, &changes);
+    bool is_full = changes && server->config_count == ARRAY_COUNT(server->configs);
+    bool is_ok = config && !is_full;
+    if (is_ok && changes) {
+        config_keep_fixed(config, before);
+        server->configs[server->config_count++] = config;
+        atomic_store_explicit(&server->broker.config, config, memory_order_release);
+    } else {
+        config_free(config);
+    }
+    /* A log that was rotated is opened anew, whatever became of the rest. */
+    if (log_open(broker_config(&server->broker)))
+        log_line(LOG_ERROR, "Reload: cannot open the log: %s.", strerror(errno));
+    if (is_ok)
+        log_line(LOG_NOTICE_, "Reload: done, %u changes.", changes);
+    else
+        log_line(LOG_ERROR, "Reload: nothing changed: %s",
+                 is_full ? "too many changes since the start" : error);
+    free(error);
+}
+
+static bool is_drained(struct server *server)
+{
+    return atomic_load(&server->broker.workers_drained) == server->broker.group->count;
+}
+
+static void drain(struct server *server)
+{
+    log_line(
+        LOG_NOTICE_, "dunlin %s stops: says good-bye to %llu clients.", DUNLIN_VERSION,
+        (unsigned long long)reactor_group_metric(server->broker.group, METRIC_CLIENTS_CONNECTED));
+    atomic_store_explicit(&server->broker.is_draining, true, memory_order_release);
+    uint64_t until_ns = clock_real_ns() + DRAIN_MS * 1000000ull;
+    while (!is_drained(server) && clock_real_ns() < until_ns)
+        nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+    reactor_group_stop(server->broker.group);
+    reactor_group_join(server->broker.group);
+}
+
+int server_run(struct server *server, const struct config_args *args)
+{
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
+    if (reactor_group_start(server->broker.group)) {
+        fprintf(stderr, "dunlin: cannot start reactors: %s\n", strerror(errno));
+        return 1;
+    }
+    for (;;) {
+        int got = sigwaitinfo(&signals, NULL);
+        if (got == SIGHUP)
+            reload(server, args);
+        else if (got > 0)
+            break;
+    }
+    drain(server);
+    log_line(LOG_NOTICE_, "dunlin %s stopped.", DUNLIN_VERSION);
+    return 0;
+}
+
+/* Sessions that are left: taken out of the index at once, nobody reads any more. */
+static void free_sessions(struct broker *broker)
+{
+    uint32_t end = atomic_load(&broker->slots.end);
+    for (uint32_t id = 1; id < end; id++) {
+        struct session *session = slot_of(&broker->slots, id)->object;
+        if (session)
+            worker_free_session(&broker->workers[0], session);
+    }
+}
+
+void server_free(struct server *server)
+{
+    struct broker *broker = &server->broker;
+    epoch_drain(broker->group->epochs);
+    free_sessions(broker);
+    admin_uninstall(broker);
+    for (uint32_t i = 0; i < broker->group->count; i++) {
+        struct worker *worker = &broker->workers[i];
+        for (uint32_t l = 0; l < worker->listener_count; l++)
+            listener_close(&worker->listeners[l], worker->reactor);
+        worker_fini(worker);
+    }
+    epoch_drain(broker->group->epochs);
+    session_table_free(broker->sessions);
+    index_free(broker->index);
+    retained_free(broker->retained);
+    auth_free(broker->auth);
+    reactor_group_free(broker->group);
+    slots_fini(&broker->slots);
+    free(broker->workers);
+    for (uint32_t i = 0; i < server->config_count; i++)
+        config_free(server->configs[i]);
+    mem_free(server);
+}
