@@ -1,0 +1,70 @@
+// A real client of another make, MQTT.js, driven through all it can do. Run by test_clients.py:
+//     node mqttjs_client.js MODULE PROTOCOL PORT VERSION PREFIX [will]
+
+const [module_, protocol, port, version, prefix, mode] = process.argv.slice(2)
+const mqtt = require(module_)
+const options = {
+  port: Number(port), host: '127.0.0.1', protocol, protocolVersion: Number(version),
+  protocolId: version === '3' ? 'MQIsdp' : 'MQTT', clientId: prefix + 'js', clean: true,
+  reconnectPeriod: 0
+}
+if (mode === 'will') {
+  options.will = { topic: prefix + '/will', payload: Buffer.from('js is gone'), qos: 1 }
+}
+
+function fail (why) {
+  console.log('failed', why)
+  process.exit(1)
+}
+
+setTimeout(() => fail('took too long'), 30000).unref()
+const client = mqtt.connect(options)
+client.on('error', error => fail(error))
+client.on('close', () => { if (!leaving) fail('closed') })
+
+let leaving = false
+const waiting = []
+const messages = []
+
+client.on('message', (topic, payload, packet) => {
+  const message = { topic, payload: payload.toString(), qos: packet.qos, retain: packet.retain }
+  if (waiting.length) waiting.shift()(message)
+  else messages.push(message)
+})
+
+function next () {
+  if (messages.length) return Promise.resolve(messages.shift())
+  return new Promise(resolve => waiting.push(resolve))
+}
+
+async function expect (topic, payload, qos, retain) {
+  const got = await next()
+  if (got.topic !== topic || got.payload !== payload || got.qos !== qos || got.retain !== retain) {
+    fail(JSON.stringify(got))
+  }
+  console.log('ok', payload)
+}
+
+async function run () {
+  await client.subscribeAsync(prefix + '/a/+', { qos: 2 })
+  for (const qos of [0, 1, 2]) {
+    await client.publishAsync(prefix + '/a/b', 'qos ' + qos, { qos })
+    await expect(prefix + '/a/b', 'qos ' + qos, qos, false)
+  }
+  await client.publishAsync(prefix + '/kept', 'retained', { qos: 1, retain: true })
+  await client.subscribeAsync(prefix + '/kept', { qos: 1 })
+  await expect(prefix + '/kept', 'retained', 1, true)
+  await client.publishAsync(prefix + '/kept', '', { qos: 1, retain: true })
+  await expect(prefix + '/kept', '', 1, false)
+  await client.subscribeAsync('$share/g/' + prefix + '/work', { qos: 1 })
+  await client.publishAsync(prefix + '/work', 'shared', { qos: 1 })
+  await expect(prefix + '/work', 'shared', 1, false)
+  leaving = true
+  await client.endAsync()
+  console.log('done')
+}
+
+client.on('connect', () => {
+  if (mode === 'will') console.log('ready')
+  else run().catch(fail)
+})

@@ -1,0 +1,122 @@
+"""SIGTERM drains, SIGHUP reloads."""
+
+import signal
+
+import pytest
+
+import broker as brokers
+import client as clients
+from support import versions
+
+pytestmark = pytest.mark.ours
+
+
+def start(**config):
+    return brokers.Broker(config)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.clause("MQTT-3.14.4-1", "MQTT-3.14.4-2")
+def test_a_stopping_broker_tells_its_clients_and_ends_with_0(number):
+    target = start()
+    everyone = {v: clients.Client(target.address, f"c{v}", v) for v in (3, 4, 5)}
+    silent = clients.Client(target.address, "none", connect=False)
+    target.signal(number)
+    everyone[5].expect_close(0x8B)
+    everyone[4].expect_close()
+    everyone[3].expect_close()
+    assert silent.next() is None
+    target.stop()
+
+
+def test_a_second_signal_does_no_harm():
+    target = start()
+    c = clients.Client(target.address, "c")
+    target.signal(signal.SIGTERM)
+    target.signal(signal.SIGTERM)
+    c.expect_close(0x8B)
+    target.stop()
+
+
+def test_a_broker_without_clients_stops_too():
+    start().stop()
+
+
+def test_stopping_with_clients_that_do_not_read():
+    target = start(max_queued_messages=100)
+    slow = clients.Client(target.address, "slow", receive_buffer=4096)
+    slow.subscribe("a")
+    p = clients.Client(target.address, "p")
+    for _ in range(200):
+        p.send(clients.codec.publish(5, "a", b"x" * 20_000))
+    p.ping()
+    target.stop()
+    slow.close()
+
+
+@versions
+def test_nobody_new_is_taken_in_after_the_signal(version):
+    target = start()
+    c = clients.Client(target.address, "c", version)
+    target.signal(signal.SIGTERM)
+    c.expect_close(0x8B)
+    target.process.wait(20)
+    with pytest.raises(OSError):
+        clients.Client(target.address, "late")
+    target.stop()
+
+
+def reload(target, **config):
+    since = len(target.log())
+    target.config.update(config)
+    target.write_config()
+    target.signal(signal.SIGHUP)
+    return since
+
+
+def test_a_reload_applies_and_logs_what_changed():
+    target = start(max_keepalive=100, log_type="all")
+    c = clients.Client(target.address, "before", keepalive=600)
+    assert c.connack.props["server_keep_alive"] == 100
+    since = reload(target, max_keepalive=50)
+    said = target.wait_log("max_keepalive", since)
+    assert "100" in said and "50" in said
+    for _ in range(200):
+        d = clients.Client(target.address, "after", keepalive=600)
+        if d.connack.props["server_keep_alive"] == 50:
+            break
+        d.disconnect()
+    assert d.connack.props["server_keep_alive"] == 50
+    c.ping()
+    target.stop()
+
+
+def test_a_reload_of_what_needs_a_restart_says_so():
+    target = start(log_type="all")
+    since = reload(target, reactors=1)
+    said = target.wait_log("reactors", since)
+    assert "restart" in said
+    clients.Client(target.address, "c").ping()
+    target.stop()
+
+
+def test_a_bad_file_at_reload_changes_nothing():
+    target = start(log_type="all", max_keepalive=100)
+    c = clients.Client(target.address, "c")
+    since = reload(target, max_keepalive="nonsense", max_inflight_mesages=3)
+    target.wait_log("dunlin.conf:", since)
+    c.ping()
+    d = clients.Client(target.address, "d", keepalive=600)
+    assert d.connack.props["server_keep_alive"] == 100
+    target.stop()
+
+
+def test_many_reloads_in_a_row_do_no_harm():
+    target = start()
+    c = clients.Client(target.address, "c")
+    c.subscribe("a", qos=1)
+    for n in range(30):
+        target.signal(signal.SIGHUP)
+        c.publish("a", str(n), 1)
+        c.expect_publish("a", str(n))
+    target.stop()
