@@ -1,0 +1,162 @@
+# Dunlin. One build folder per flavour: build/ (release), build-asan/, build-tsan/, build-fuzz/. Nothing else is
+# written, and nothing is configured first. Longer recipes are scripts in tests/check/. What `make help` says:
+#
+## make             the broker: build/dunlin
+## make run         installs what is missing, builds, and starts the broker on 127.0.0.1:1883; ARGS="-c FILE -v"
+## make test        installs what is missing, builds, and runs all tests; PARTS="unit model fault replay system"
+## make check       unit and model tests, layers, style, lint, docs: seconds
+## make asan        all tests under AddressSanitizer and UndefinedBehaviorSanitizer; PARTS as above
+## make tsan        all tests under ThreadSanitizer; PARTS as above
+## make fuzz        fuzzes with libFuzzer; T="topic" a target or some (default: all), S=60 seconds for each
+## make bench       benchmarks, with mosquitto beside it if it is installed
+## make install     program, manual pages, example configuration, systemd unit; PREFIX=/usr/local DESTDIR=
+## make uninstall   takes them away again
+## make clean       removes all build folders
+##
+## Any of them: CC=clang, B=build-clang (the folder), V=1 (shows commands), -j1 (default: one job per core)
+
+FLAVOUR    ?= release
+PREFIX     ?= /usr/local
+bindir     ?= $(PREFIX)/sbin
+mandir     ?= $(PREFIX)/share/man
+sysconfdir ?= $(if $(filter /usr,$(PREFIX)),/etc,$(PREFIX)/etc)
+unitdir    ?= $(PREFIX)/lib/systemd/system
+
+ifeq ($(origin CC),default)
+CC := $(if $(filter fuzz,$(FLAVOUR)),clang,gcc)
+endif
+ifeq ($(MAKELEVEL),0)
+MAKEFLAGS += --no-print-directory -j$(shell nproc)
+endif
+
+# ---- flags ----
+
+harden        := -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
+flags-release := -O2 -g -fno-plt $(harden)
+flags-asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+flags-tsan    := -O1 -g -fsanitize=thread -fno-omit-frame-pointer
+flags-fuzz    := -O1 -g -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined
+link-release  := -pie -Wl,-z,relro,-z,now
+dir-release   := build
+B             := $(or $(dir-$(FLAVOUR)),build-$(FLAVOUR))
+
+VERSION := $(shell cat VERSION)
+WARN    := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
+C_FLAGS  = -std=gnu11 $(WARN) $(flags-$(FLAVOUR)) -D_GNU_SOURCE -DDUNLIN_VERSION='"$(VERSION)"' \
+           -Iinclude -Ibroker -I. $(CFLAGS)
+LD_FLAGS = $(link-$(FLAVOUR)) $(LDFLAGS)
+LIBS     = -lcjson -lmbedcrypto -lpthread -lm $(LDLIBS)
+
+# ---- what there is ----
+
+LIB_SRC    := $(wildcard protocol/*.c storage/*.c broker/*/*.c broker/persist.c broker/server.c)
+UNIT_SRC   := $(shell find tests/unit tests/model tests/fault -name 'test_*.c' 2>/dev/null)
+BENCH_SRC  := $(wildcard tests/bench/bench_*.c)
+LOAD_SRC   := $(wildcard tests/bench/load*.c)
+FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)
+UNIT_BIN   := $(UNIT_SRC:%.c=$B/%)
+BENCH_BIN  := $(BENCH_SRC:%.c=$B/%)
+FUZZ_BIN   := $(FUZZ_SRC:%.c=$B/%)
+REPLAY_BIN := $(FUZZ_SRC:tests/fuzz/fuzz_%.c=$B/tests/fuzz/replay_%)
+
+# ---- building ----
+
+Q    := $(if $(V),,@)
+LINK  = @mkdir -p $(@D)$(if $(V),,; echo "  link $@")
+LINK += ; $(if $(V),set -x;) $(CC) $(C_FLAGS) $(LD_FLAGS) -o $@ $^
+
+all: $B/dunlin
+
+$B/dunlin: $B/obj/broker/main.o $B/libdunlin.a
+	$(LINK) $(LIBS)
+
+$B/libdunlin.a: $(LIB_SRC:%.c=$B/obj/%.o)
+	@rm -f $@
+	$(Q)ar rcs $@ $^
+
+$B/obj/%.o: %.c Makefile VERSION
+	@mkdir -p $(@D)$(if $(V),,; echo "  cc   $<")
+	$(Q)$(CC) $(C_FLAGS) -MMD -MP -c -o $@ $<
+
+$(UNIT_BIN): $B/%: $B/obj/%.o $B/libdunlin.a
+	$(LINK) -lcmocka $(LIBS)
+
+$(BENCH_BIN): $B/%: $B/obj/%.o $B/libdunlin.a
+	$(LINK) $(LIBS)
+
+# The over-the-wire benchmarks: a load generator and a bare relay, neither with code of the broker.
+$B/tests/bench/load: $(LOAD_SRC:%.c=$B/obj/%.o)
+	$(LINK) -lpthread
+
+$B/tests/bench/relay: $B/obj/tests/bench/relay.o
+	$(LINK)
+
+# A fuzz target with libFuzzer (FLAVOUR=fuzz, clang), and the same target replaying a corpus (any flavour).
+$(FUZZ_BIN): $B/%: $B/obj/%.o $B/libdunlin.a
+	$(LINK) -fsanitize=fuzzer $(LIBS)
+
+$(REPLAY_BIN): $B/tests/fuzz/replay_%: $B/obj/tests/fuzz/fuzz_%.o $B/obj/tests/fuzz/replay.o $B/libdunlin.a
+	$(LINK) $(LIBS)
+
+unit-bins: $(UNIT_BIN) $(REPLAY_BIN)
+bench-bins: $(BENCH_BIN) $B/tests/bench/load $B/tests/bench/relay
+
+# ---- using ----
+
+run: ; @tests/check/packages build
+	@$(MAKE) all
+	@$B/dunlin $(ARGS)
+
+# PARTS of the suite: unit model fault replay system
+test: ; @tests/check/packages build test
+	@$(MAKE) all unit-bins
+	@tests/check/run $B $(PARTS)
+
+asan tsan: ; @$(MAKE) FLAVOUR=$@ test
+
+check: ; @tests/check/packages build test check
+	@$(MAKE) all unit-bins
+	@tests/check/layers $B
+	@tests/check/style
+	@tests/check/lint
+	@tests/check/docs $B
+	@tests/check/run $B unit model
+
+# T: a target, as in tests/fuzz/fuzz_$T.c; all of them in turn when none is named. S: seconds for each.
+T ?= $(patsubst tests/fuzz/fuzz_%.c,%,$(FUZZ_SRC))
+S ?= 60
+fuzz: ; @tests/check/packages build fuzz
+	@$(MAKE) FLAVOUR=fuzz $(T:%=build-fuzz/tests/fuzz/fuzz_%)
+	@tests/check/fuzz build-fuzz $S $T
+
+bench: $B/dunlin bench-bins
+	@set -e; for bench in $(BENCH_BIN); do echo "== $$bench"; $$bench; done
+	/usr/bin/python3 tests/bench/run.py --quick --build $B
+
+# ---- installing: DESTDIR, PREFIX, bindir, mandir, sysconfdir, unitdir ----
+
+INSTALLED = $(bindir)/dunlin $(mandir)/man8/dunlin.8 $(mandir)/man5/dunlin.conf.5 \
+            $(sysconfdir)/dunlin/dunlin.conf.example $(unitdir)/dunlin.service
+
+install: $B/dunlin
+	install -d $(sort $(dir $(INSTALLED:%=$(DESTDIR)%)))
+	install -m 755 $B/dunlin $(DESTDIR)$(bindir)/dunlin
+	$B/dunlin --print-man8 >$(DESTDIR)$(mandir)/man8/dunlin.8
+	$B/dunlin --print-man5 >$(DESTDIR)$(mandir)/man5/dunlin.conf.5
+	install -m 644 docs/dunlin.conf.example $(DESTDIR)$(sysconfdir)/dunlin/dunlin.conf.example
+	sed 's,@bindir@,$(bindir),; s,@sysconfdir@,$(sysconfdir),' docs/dunlin.service \
+		>$(DESTDIR)$(unitdir)/dunlin.service
+
+uninstall:
+	rm -f $(INSTALLED:%=$(DESTDIR)%)
+	-rmdir $(DESTDIR)$(sysconfdir)/dunlin
+
+clean:
+	rm -rf build build-*
+
+help:
+	@sed -nE "s,^##( |$$),,p" Makefile
+
+.PHONY: all unit-bins bench-bins run test asan tsan check fuzz bench install uninstall clean help
+.SECONDARY:
+-include $(shell find $B/obj -name '*.d' 2>/dev/null)
