@@ -52,6 +52,7 @@ static bool open_listeners(struct server *server, struct worker *worker, char **
         listener->on_accept = connection_accept;
         if (listener_open(listener, worker->reactor, &config->listeners[i], (uint16_t)i, error))
             return false;
+        listener_set_nodelay(listener, config->set_tcp_nodelay);
         worker->listener_count++;
     }
     return true;

@@ -11,7 +11,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -152,7 +151,6 @@ void connection_accept(struct reactor *reactor, struct listener *listener, int f
                        const struct sockaddr *peer)
 {
     struct worker *worker = worker_of(reactor);
-    metric_add(worker_metrics(worker), METRIC_SOCKETS_ACCEPTED, 1);
     if (!connection_is_admitted(worker, listener)) {
         close(fd);
         return;
@@ -169,8 +167,6 @@ void connection_accept(struct reactor *reactor, struct listener *listener, int f
     connection_set_up(worker, connection, handle, fd, listener);
     connection_set_address(connection, peer);
     const struct config *config = broker_config(worker->broker);
-    if (config->set_tcp_nodelay && connection->address_family != AF_UNIX)
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
     uint32_t deadline = reactor->now_tick + config->connect_timeout_s * 2 + 1;
     enum err err = connection_set_transport(worker, connection) ? ERR_OK : ERR_NOMEM;
     if (!err)
@@ -180,7 +176,6 @@ void connection_accept(struct reactor *reactor, struct listener *listener, int f
     if (err) {
         metric_add(worker_metrics(worker), METRIC_ACCEPT_MEMORY, 1);
         connection_uncount(worker, connection);
-        reactor_io_remove(reactor, &connection->io);
         close(fd);
         attach_free_parts(worker, connection);
         slab_free(&worker->connections, handle);
@@ -357,7 +352,6 @@ void connection_close(struct worker *worker, struct connection *connection,
     if (was_connected)
         attach_detach(worker, connection);
     attach_forget_pending(worker, connection);
-    reactor_io_set(worker->reactor, &connection->io, 0);
     connection->closed_next = worker->closed_first;
     worker->closed_first = connection;
 }
@@ -396,11 +390,11 @@ void connection_fault(struct worker *worker, struct connection *connection,
                      fault->text);
 }
 
-/* Frees a connection whose descriptor has nothing more to say. */
+/* Frees a connection whose descriptor has nothing more to say. Nobody has a copy of the descriptor,
+   so closing it ends the wait for it too, without a call of its own. */
 static void connection_free(struct worker *worker, struct connection *connection)
 {
     timing_heap_cancel(worker->keepalive, connection->handle);
-    reactor_io_remove(worker->reactor, &connection->io);
     close(connection->io.fd);
     output_clear(worker, connection);
     BUG_ON(connection->is_dirty);

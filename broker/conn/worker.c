@@ -51,11 +51,20 @@ static void sweep_retained(struct worker *worker)
     retained_sweep(worker->broker->retained, worker->reactor->epoch, now, RETAINED_SWEEP_NODES);
 }
 
+/* Also takes up what a reload changed about them. */
+static void worker_tick_listeners(struct worker *worker)
+{
+    bool is_nodelay = broker_config(worker->broker)->set_tcp_nodelay;
+    for (uint32_t i = 0; i < worker->listener_count; i++) {
+        listener_tick(&worker->listeners[i], worker->reactor);
+        listener_set_nodelay(&worker->listeners[i], is_nodelay);
+    }
+}
+
 static void worker_tick(struct reactor *reactor)
 {
     struct worker *worker = worker_of(reactor);
-    for (uint32_t i = 0; i < worker->listener_count; i++)
-        listener_tick(&worker->listeners[i], reactor);
+    worker_tick_listeners(worker);
     connection_unpause_all(worker); /* also when still pressed: nobody waits longer than a tick */
     sweep_retained(worker);
     pool_trim(&worker->chunks, CHUNKS_KEPT / 8);

@@ -20,6 +20,7 @@
 #include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -314,7 +315,7 @@ enum err listener_open(struct listener *listener, struct reactor *reactor,
     *error = NULL;
     listener->config = config;
     listener->index = index;
-    listener->is_armed = false;
+    listener->is_armed = listener->is_nodelay = false;
     listener->rearm_tick = listener->quiet_tick = 0;
     listener->io.fd = listener->spare_fd = -1;
     enum err err = is_unix(listener) ? open_unix(listener, reactor->index, error)
@@ -367,6 +368,15 @@ void listener_disarm(struct listener *listener, struct reactor *reactor)
 void listener_arm(struct listener *listener, struct reactor *reactor)
 {
     listener_set_armed(listener, reactor, true);
+}
+
+void listener_set_nodelay(struct listener *listener, bool is_nodelay)
+{
+    if (listener->io.fd < 0 || listener->is_nodelay == is_nodelay)
+        return;
+    listener->is_nodelay = is_nodelay;
+    if (!is_unix(listener))
+        set_option(listener->io.fd, IPPROTO_TCP, TCP_NODELAY, is_nodelay);
 }
 
 uint64_t listener_raise_descriptors(void)

@@ -33,6 +33,7 @@ struct listener {
     const struct config_listener *config;
     uint16_t index; /* of the config's listener */
     bool is_armed;
+    bool is_nodelay;     /* accepted sockets have TCP_NODELAY, which they inherit */
     uint32_t rearm_tick; /* 0: not disarmed by an error */
     uint32_t quiet_tick; /* the burst of errors is over then; 0: there is none */
     int spare_fd;
@@ -56,6 +57,9 @@ enum err listener_open(struct listener *listener, struct reactor *reactor,
 void listener_ready(struct reactor *reactor, struct io *io, uint32_t events);
 /* Called every tick (reactor's on_tick): re-arms after errors. */
 void listener_tick(struct listener *listener, struct reactor *reactor);
+/* Whether Nagle's algorithm is off for connections accepted from now on. No call to the system when
+   that is so already; no effect on Unix sockets. */
+void listener_set_nodelay(struct listener *listener, bool is_nodelay);
 /* Stops accepting (draining, or while the broker has too much to do); and goes on. */
 void listener_disarm(struct listener *listener, struct reactor *reactor);
 void listener_arm(struct listener *listener, struct reactor *reactor);

@@ -336,12 +336,34 @@ static void takeover_without_memory_is_refused_or_done(void **state)
     }
 }
 
+/* A socket that there is no memory for is closed and counted; also where a transport has to be made. */
+static void accept_without_memory_closes_the_socket(void **state)
+{
+    (void)state;
+    struct harness *h = harness_new(1, "listener 1883\nprotocol websockets\n");
+    uint32_t refused = 0;
+    fault.length = 1;
+    for (fault.at = 1; fault.at < 5; fault.at++) {
+        fault.count = fault.failed = 0;
+        fault.is_on = true;
+        client_new(h, 0);
+        fault.is_on = false;
+        refused += fault.failed;
+    }
+    assert_true(refused >= 2);
+    assert_int_equal(harness_metric(h, METRIC_ACCEPT_MEMORY), refused);
+    assert_int_equal(atomic_load(&h->broker.connections), h->client_count - refused);
+    assert_int_equal(harness_worker(h, 0)->connections.used, h->client_count - refused);
+    harness_free(h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_allocation_fails_in_every_place),
         cmocka_unit_test(many_allocations_fail_from_every_place_on),
         cmocka_unit_test(takeover_without_memory_is_refused_or_done),
+        cmocka_unit_test(accept_without_memory_closes_the_socket),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -64,6 +64,17 @@ def test_they_are_retained_and_come_to_wildcards(broker, connect):
     c.expect_publish(retain=True)
 
 
+@pytest.mark.skipif(IS_PEER, reason="a topic of Dunlin's own")
+@pytest.mark.config(sys_interval=1, fresh=True)
+def test_each_connection_is_counted_once_when_accepted(broker, connect):
+    broker.settle()
+    before = int(value_of(broker, connect, "connections/accepted", lambda v: True))
+    for n in range(20):
+        connect(f"c{n}")
+    after = value_of(broker, connect, "connections/accepted", lambda v: int(v) >= before + 20)
+    assert int(after) < before + 30
+
+
 @pytest.mark.config(sys_interval=1, fresh=True)
 def test_the_number_of_clients_is_true(broker, connect):
     def shown(n):
