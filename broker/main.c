@@ -47,18 +47,25 @@ static void block_signals(void)
     signal(SIGPIPE, SIG_IGN);
 }
 
-static bool write_pid_file(const struct config *config)
+/* Opens pid_file, if there is to be one; false when it cannot. */
+static bool open_pid_file(const struct config *config, FILE **file)
 {
+    *file = NULL;
     if (!config->pid_file)
         return true;
-    FILE *file = fopen(config->pid_file, "w");
-    if (!file) {
+    *file = fopen(config->pid_file, "we");
+    if (!*file)
         fprintf(stderr, "dunlin: cannot write pid_file %s: %s\n", config->pid_file,
                 strerror(errno));
-        return false;
-    }
+    return *file;
+}
+
+static void write_pid(FILE *file)
+{
+    if (!file)
+        return;
     fprintf(file, "%d\n", (int)getpid());
-    return fclose(file) == 0;
+    fclose(file);
 }
 
 /* Root becomes the configured user, after ports and files are open. */
@@ -96,33 +103,45 @@ static void say_hello(const struct config *config, uint64_t descriptors)
                  config->listeners[i].protocol == PROTOCOL_WEBSOCKETS ? " for WebSocket" : "");
 }
 
-static int run(struct config *config, const struct config_args *args)
+/* Into the background, when everything that can fail for the operator to see has been done. */
+static bool go_background(const struct config_args *args)
+{
+    if (!args->daemon || daemon(1, 0) == 0)
+        return true;
+    fprintf(stderr, "dunlin: cannot run in the background: %s\n", strerror(errno));
+    return false;
+}
+
+static struct server *make_server(struct config *config)
 {
     char *error = NULL;
+    struct server *server = server_new(config, &error);
+    if (!server)
+        fprintf(stderr, "dunlin: %s\n", error ? error : "cannot start");
+    free(error);
+    return server;
+}
+
+static int run(struct config *config, const struct config_args *args)
+{
+    FILE *pid_file;
     block_signals();
     uint64_t descriptors = listener_raise_descriptors();
-    if (args->daemon && daemon(1, 0)) {
-        fprintf(stderr, "dunlin: cannot run in the background: %s\n", strerror(errno));
-        return 1;
-    }
     if (log_open(config)) {
         fprintf(stderr, "dunlin: cannot open the log %s: %s\n",
                 config->log_file ? config->log_file : "", strerror(errno));
         return 1;
     }
-    const char *pid_file = config->pid_file;
-    struct server *server = server_new(config, &error);
-    if (!server) {
-        fprintf(stderr, "dunlin: %s\n", error ? error : "cannot start");
-        free(error);
+    struct server *server = make_server(config);
+    if (!server)
         return 1;
-    }
     int status = 1;
-    if (write_pid_file(config) && drop_root(config)) {
+    if (open_pid_file(config, &pid_file) && drop_root(config) && go_background(args)) {
+        write_pid(pid_file);
         say_hello(config, descriptors);
         status = server_run(server, args);
         if (pid_file)
-            unlink(pid_file);
+            unlink(config->pid_file);
     }
     server_free(server);
     log_close();

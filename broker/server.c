@@ -28,9 +28,13 @@
 
 struct server {
     struct broker broker;
-    struct config
-        *configs[256]; /* all that were ever in force: readers may still look at old ones */
-    uint32_t config_count;
+    struct config *first_config; /* lives to the end: listeners look at their part of it */
+};
+
+/* A configuration that a reload has replaced: reactors may look at it until their turn ends. */
+struct old_config {
+    struct epoch_item item;
+    struct config *config;
 };
 
 static uint32_t reactors_of(const struct config *config)
@@ -58,6 +62,35 @@ static bool open_listeners(struct server *server, struct worker *worker, char **
     return true;
 }
 
+static void old_config_free(struct epoch_item *item, void *ctx)
+{
+    struct old_config *old = CONTAINER_OF(item, struct old_config, item);
+    (void)ctx;
+    config_free(old->config);
+    mem_free(old);
+}
+
+static void on_old_config(struct reactor *reactor, void *payload, uint32_t bytes)
+{
+    struct old_config *old;
+    BUG_ON(bytes != sizeof(old));
+    memcpy(&old, payload, sizeof(old));
+    epoch_defer(reactor->epoch, &old->item, old_config_free);
+}
+
+/* Frees it after a grace period; without memory for that it stays. */
+static void retire_config(struct server *server, struct config *config)
+{
+    if (config == server->first_config)
+        return;
+    struct old_config *old = mem_zalloc(sizeof(*old));
+    if (!old)
+        return;
+    old->config = config;
+    if (mailbox_send(server->broker.group, 0, MAIL_OLD_CONFIG, &old, sizeof(old)))
+        mem_free(old);
+}
+
 static void make_tables(struct server *server)
 {
     struct broker *broker = &server->broker;
@@ -78,13 +111,14 @@ static void make_tables(struct server *server)
     for (uint32_t i = 0; i < count; i++)
         worker_init(&broker->workers[i], broker, &broker->group->reactors[i]);
     worker_install(broker->group);
+    broker->group->mail_handlers[MAIL_OLD_CONFIG] = on_old_config;
     admin_install(broker);
 }
 
 struct server *server_new(struct config *config, char **error)
 {
     struct server *server = mem_must_zalloc(sizeof(*server));
-    server->configs[server->config_count++] = config;
+    server->first_config = config;
     atomic_store(&server->broker.config, config);
     server->broker.group = reactor_group_new(reactors_of(config), &worker_hooks);
     if (!server->broker.group) {
@@ -110,7 +144,7 @@ struct auth *server_auth(struct server *server)
 
 uint16_t server_port(const struct server *server, uint32_t listener)
 {
-    return server->configs[0]->listeners[listener].port;
+    return server->first_config->listeners[listener].port;
 }
 
 static void log_change(void *ctx, const char *directive, bool is_reloadable, const char *old_value,
@@ -125,16 +159,15 @@ static void reload(struct server *server, const struct config_args *args)
 {
     char *error = NULL;
     struct config *config = config_load(args, &error);
-    const struct config *before = broker_config(&server->broker);
+    struct config *before = atomic_load(&server->broker.config);
     uint32_t changes = 0;
+    bool is_ok = config;
     if (config)
         config_diff(before, config, log_change, &changes);
-    bool is_full = changes && server->config_count == ARRAY_COUNT(server->configs);
-    bool is_ok = config && !is_full;
-    if (is_ok && changes) {
+    if (changes) {
         config_keep_fixed(config, before);
-        server->configs[server->config_count++] = config;
         atomic_store_explicit(&server->broker.config, config, memory_order_release);
+        retire_config(server, before);
     } else {
         config_free(config);
     }
@@ -144,8 +177,7 @@ static void reload(struct server *server, const struct config_args *args)
     if (is_ok)
         log_line(LOG_NOTICE_, "Reload: done, %u changes.", changes);
     else
-        log_line(LOG_ERROR, "Reload: nothing changed: %s",
-                 is_full ? "too many changes since the start" : error);
+        log_line(LOG_ERROR, "Reload: nothing changed: %s", error);
     free(error);
 }
 
@@ -204,6 +236,7 @@ static void free_sessions(struct broker *broker)
 void server_free(struct server *server)
 {
     struct broker *broker = &server->broker;
+    struct config *config = atomic_load(&broker->config);
     epoch_drain(broker->group->epochs);
     free_sessions(broker);
     admin_uninstall(broker);
@@ -221,7 +254,8 @@ void server_free(struct server *server)
     reactor_group_free(broker->group);
     slots_fini(&broker->slots);
     free(broker->workers);
-    for (uint32_t i = 0; i < server->config_count; i++)
-        config_free(server->configs[i]);
+    if (config != server->first_config)
+        config_free(config);
+    config_free(server->first_config);
     mem_free(server);
 }

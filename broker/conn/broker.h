@@ -25,11 +25,12 @@
 enum io_kind { IO_LISTENER, IO_CONNECTION };
 
 enum mail_type {
-    MAIL_DELIVER,   /* a publication and who of yours gets it */
-    MAIL_TAKEOVER,  /* hand this session over to a connection of mine, or end it */
-    MAIL_HANDOVER,  /* to oneself: the fence has passed, send the session now */
-    MAIL_ARRIVE,    /* here is the session, or word that it is gone */
-    MAIL_APP_FIRST, /* admin's own types begin here */
+    MAIL_DELIVER,    /* a publication and who of yours gets it */
+    MAIL_TAKEOVER,   /* hand this session over to a connection of mine, or end it */
+    MAIL_HANDOVER,   /* to oneself: the fence has passed, send the session now */
+    MAIL_ARRIVE,     /* here is the session, or word that it is gone */
+    MAIL_OLD_CONFIG, /* from the server: free it when nobody looks at it any more */
+    MAIL_APP_FIRST,  /* admin's own types begin here */
 };
 
 struct worker;
@@ -58,7 +59,7 @@ struct broker_hooks {
 };
 
 struct broker {
-    struct config *_Atomic config; /* swapped on reload; old ones live until the end */
+    struct config *_Atomic config; /* swapped on reload; a pointer to it is good for a turn */
     struct reactor_group *group;
     struct slots slots;
     struct index *index;

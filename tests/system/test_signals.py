@@ -1,6 +1,7 @@
 """SIGTERM drains, SIGHUP reloads."""
 
 import signal
+import time
 
 import pytest
 
@@ -108,6 +109,20 @@ def test_a_bad_file_at_reload_changes_nothing():
     c.ping()
     d = clients.Client(target.address, "d", keepalive=600)
     assert d.connack.props["server_keep_alive"] == 100
+    target.stop()
+
+
+def test_reloads_that_change_something_have_no_end():
+    target = start(max_keepalive=100)
+    for n in range(300):
+        reload(target, max_keepalive=101 + n)
+        deadline = time.monotonic() + clients.WAIT_S
+        told = 0
+        while told != 101 + n and time.monotonic() < deadline:
+            c = clients.Client(target.address, "c", keepalive=600)
+            told = c.connack.props["server_keep_alive"]
+            c.disconnect()
+        assert told == 101 + n
     target.stop()
 
 
