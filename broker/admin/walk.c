@@ -80,9 +80,11 @@ static uint32_t room_of(const struct walk *walk, const struct connection *connec
         (flight && (flight->queue.count || flight->resend)))
         return 0;
     uint32_t max = broker_config(walk->worker->broker)->max_inflight_messages;
-    uint32_t window = max && max < connection->receive_maximum ? max : connection->receive_maximum;
-    uint32_t used = flight ? flight->inflight.count : 0;
-    return window > used ? window - used : 0;
+    uint32_t published = flight ? flight->inflight.published : 0;
+    uint32_t count = flight ? flight->inflight.count : 0;
+    uint32_t peers = connection->receive_maximum - published; /* the window is open: above 0 */
+    uint32_t ours = (max ? max : UINT16_MAX) - count;
+    return peers < ours ? peers : ours;
 }
 
 /* The next question; true when one is under way. */

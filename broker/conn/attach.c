@@ -58,6 +58,7 @@ void attach_refuse(struct worker *worker, struct connection *connection, uint8_t
     struct packet_connack connack = {
         .reason = code,
         .reason_string = text ? slice_str(text) : slice_of(NULL, 0),
+        .qos_max = connection_listener(worker, connection)->qos_max, /* [MQTT-3.2.2-9] */
     };
     const char *reference = broker_config(worker->broker)->server_reference;
     if (reference && (code == REASON_SERVER_MOVED || code == REASON_USE_ANOTHER_SERVER))

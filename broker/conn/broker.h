@@ -148,14 +148,13 @@ static inline struct worker *worker_of(struct reactor *reactor)
 }
 
 /* Message expiry: the tick at which a message is dead; never early, at most half a second late.
-   More than 34 years counts as the longest there is. */
+   What lies beyond the last tick, some 68 years, counts as the longest there is. */
 #define EXPIRY_TICK_FAR 0xFFFFFFFFu
 
 static inline uint32_t expiry_tick(const struct worker *worker, uint32_t expiry_s)
 {
-    if (expiry_s >= 0x3FFFFFFFu)
-        return EXPIRY_TICK_FAR;
-    return worker->reactor->now_tick + expiry_s * 2 + 1;
+    uint64_t tick = worker->reactor->now_tick + (uint64_t)expiry_s * 2 + 1;
+    return tick < EXPIRY_TICK_FAR ? (uint32_t)tick : EXPIRY_TICK_FAR;
 }
 
 /* What is left of it in seconds, for forwarding [MQTT-3.3.2-6]. */

@@ -459,6 +459,14 @@ static void connection_discard(struct worker *worker, struct connection *connect
     connection_finish(worker, connection);
 }
 
+/* The peer is gone: nothing can be written any more, so nothing is waited for on that account, but
+   what it sent before is read to its end, which closes the connection. */
+static void connection_hear_out(struct worker *worker, struct connection *connection)
+{
+    output_give_up(worker, connection);
+    connection_unhold(worker, connection, HOLD_OUTPUT);
+}
+
 void connection_ready(struct reactor *reactor, struct io *io, uint32_t events)
 {
     struct worker *worker = worker_of(reactor);
@@ -468,15 +476,15 @@ void connection_ready(struct reactor *reactor, struct io *io, uint32_t events)
             connection_discard(worker, connection);
         return;
     }
-    if (events & EPOLLOUT) {
-        if (!output_write(worker, connection))
-            return;
-        if (output_has_room(connection))
-            deliver_drained(worker, connection);
-    }
     bool is_dead = events & (EPOLLERR | EPOLLHUP);
-    if ((events & EPOLLIN) && !connection->hold)
+    if (is_dead)
+        connection_hear_out(worker, connection);
+    else if ((events & EPOLLOUT) && output_write(worker, connection) && output_has_room(connection))
+        deliver_drained(worker, connection);
+    if (connection->state == CONNECTION_CLOSING || !(is_dead || (events & EPOLLIN)))
+        return;
+    if (!connection->hold)
         input_read(worker, connection);
     else if (is_dead)
-        connection_close_plain(worker, connection, CLOSE_CLIENT_GONE);
+        reactor_io_mute(reactor, &connection->io); /* else it would be told in every turn */
 }

@@ -99,6 +99,7 @@ struct connection {
     bool wants_problems : 1; /* Request Problem Information */
     bool wants_drained : 1;  /* tell hooks.drained when output has room */
     bool has_transport : 1;  /* other than plain TCP */
+    bool is_deaf : 1;        /* takes nothing more; what it sent before is still read */
     uint8_t address[16];
 };
 _Static_assert(sizeof(struct connection) <= 128, "an idle connection takes two cache lines");

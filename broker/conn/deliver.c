@@ -29,16 +29,21 @@ static bool is_over_memory_limit(struct worker *worker)
     return UNLIKELY(limit && mem_used_bytes() > limit);
 }
 
-/* How many QoS 1 and 2 messages may be on their way to the client [MQTT-3.3.4-9]. */
-static uint32_t window_of(struct worker *worker, const struct connection *connection)
+/* Whether another QoS 1 or 2 message may be on its way to the client, by number: its Receive Maximum
+   counts what was published on this connection [MQTT-3.3.4-9] [MQTT-4.9.0-2], our own limit all that
+   is not settled, and each needs a packet id. */
+static bool window_has_place(struct worker *worker, const struct connection *connection,
+                             const struct inflight *inflight)
 {
     uint32_t max = broker_config(worker->broker)->max_inflight_messages;
-    return max && max < connection->receive_maximum ? max : connection->receive_maximum;
+    return inflight->published < connection->receive_maximum && (!max || inflight->count < max) &&
+           inflight->count < UINT16_MAX;
 }
 
 static bool is_swamped(const struct connection *connection)
 {
-    return connection->is_blocked && connection->out_bytes >= OUTPUT_HIGH_BYTES;
+    return connection->is_deaf ||
+           (connection->is_blocked && connection->out_bytes >= OUTPUT_HIGH_BYTES);
 }
 
 bool deliver_window_is_open(struct worker *worker, struct session *session)
@@ -50,7 +55,7 @@ bool deliver_window_is_open(struct worker *worker, struct session *session)
     if (!flight)
         return true;
     uint64_t bytes_max = broker_config(worker->broker)->max_inflight_bytes;
-    return flight->inflight.count < window_of(worker, connection) &&
+    return window_has_place(worker, connection, &flight->inflight) &&
            (bytes_max == 0 || flight->inflight.count == 0 || flight->inflight.bytes < bytes_max);
 }
 
@@ -144,7 +149,7 @@ static void count_stored(struct worker *worker, const struct delivery *delivery,
 {
     metric_add(worker_metrics(worker), METRIC_STORED_MESSAGES, (uint64_t)(int64_t)sign);
     metric_add(worker_metrics(worker), METRIC_STORED_BYTES,
-               (uint64_t)(sign * (int64_t)message_bytes(delivery->message)));
+               (uint64_t)(sign * (int64_t)delivery->message->payload_bytes));
 }
 
 /* Sends an entry that is in flight. False: it was dropped, the entry is gone. */
@@ -167,6 +172,7 @@ static bool send_entry(struct worker *worker, struct session *session, struct in
     options.dup = dup;
     options.packet_id = entry->packet_id;
     entry->is_sent = true;
+    inflight_count_published(&session->flight->inflight, entry);
     enum send_result result = send_publish(worker, connection, &publication, &options);
     if (result == SEND_OK) {
         count_out(session, &publication);
@@ -264,9 +270,7 @@ static void deliver_later(struct worker *worker, struct session *session,
         drop(worker, session, DROP_MEMORY);
         return;
     }
-    uint32_t bytes =
-        (uint32_t)(sizeof(struct message) + publication->topic.len + publication->payload.len);
-    if (!make_room(worker, session, qos, bytes))
+    if (!make_room(worker, session, qos, (uint32_t)publication->payload.len))
         return;
     if (!make_delivery(publication, wish, qos, retain, &delivery)) {
         drop(worker, session, DROP_MEMORY);
@@ -313,7 +317,8 @@ void deliver_publication(struct worker *worker, struct session *session,
     index_subscriber subscriber = wish->subscriber;
     if (UNLIKELY(session->flags & SESSION_IS_ENDING))
         return;
-    if (index_subscriber_no_local(subscriber) && publication->publisher == session->slot)
+    if (UNLIKELY(index_subscriber_no_local(subscriber)) &&
+        publication_publisher(publication) == hash_bytes(session_id(session)))
         return; /* [MQTT-3.8.3-3] */
     if (UNLIKELY(publication->flags & MESSAGE_ADMIN_ONLY) && !(session->flags & SESSION_ADMIN))
         return;
@@ -394,37 +399,44 @@ static void pump_queue_qos0(struct worker *worker, struct session *session)
     }
 }
 
-/* One of what a reconnect left unsent. */
-static void resend_one(struct worker *worker, struct session *session, struct inflight_entry *entry)
+/* The next of what a reconnect left unsent; *at moves on to it. NULL: none is left. */
+static struct inflight_entry *next_unsent(struct flight *flight, uint32_t *at, bool is_release)
 {
-    if (entry->state == INFLIGHT_AWAIT_PUBCOMP) {
-        entry->is_sent = true;
-        send_ack(worker, session->sink, PACKET_PUBREL, entry->packet_id, 0,
-                 NULL); /* [MQTT-4.3.3-6] */
-    } else {
-        send_entry(worker, session, entry, true);
+    for (; *at < flight->resend_count; (*at)++) {
+        struct inflight_entry *entry = inflight_find(&flight->inflight, flight->resend[*at]);
+        if (entry && !entry->is_sent && (entry->state == INFLIGHT_AWAIT_PUBCOMP) == is_release)
+            return entry;
     }
+    return NULL;
 }
 
-/* Sends again what was in flight on an earlier connection, in its old order, as far as the window
+/* Sends again what was in flight on an earlier connection, in its old order: first each PUBREL,
+   which no window holds back [MQTT-4.3.3-6] [MQTT-3.3.4-10], then PUBLISH as far as the window
    allows. True when all is out. */
 static bool resend_unsent(struct worker *worker, struct session *session)
 {
     struct flight *flight = session->flight;
-    uint32_t window = window_of(worker, session->sink);
-    while (flight->resend_at < flight->resend_count) {
-        uint32_t unsent = flight->resend_count - flight->resend_at;
-        uint32_t out = flight->inflight.count > unsent ? flight->inflight.count - unsent : 0;
-        if (out >= window || !session->sink || !output_has_room(session->sink))
+    struct inflight_entry *entry;
+    while ((entry = next_unsent(flight, &flight->release_at, true))) {
+        if (!output_has_room(session->sink))
             return false;
-        uint16_t id = flight->resend[flight->resend_at++];
-        struct inflight_entry *entry = inflight_find(&flight->inflight, id);
-        if (entry && !entry->is_sent)
-            resend_one(worker, session, entry);
+        entry->is_sent = true;
+        send_ack(worker, session->sink, PACKET_PUBREL, entry->packet_id, 0, NULL);
+        if (!session->sink)
+            return false;
+    }
+    while ((entry = next_unsent(flight, &flight->resend_at, false))) {
+        const struct connection *connection = session->sink;
+        if (flight->inflight.published >= connection->receive_maximum ||
+            !output_has_room(connection))
+            return false;
+        send_entry(worker, session, entry, true);
+        if (!session->sink)
+            return false;
     }
     mem_free(flight->resend);
     flight->resend = NULL;
-    flight->resend_at = flight->resend_count = 0;
+    flight->resend_at = flight->release_at = flight->resend_count = 0;
     return true;
 }
 
@@ -446,12 +458,10 @@ void deliver_resume(struct worker *worker, struct session *session)
 {
     struct flight *flight = session->flight;
     if (flight && flight->inflight.count) {
-        struct inflight *inflight = &flight->inflight;
-        for (uint32_t i = 0; i <= inflight->mask; i++)
-            inflight->entries[i].is_sent = false;
+        inflight_forget_sent(&flight->inflight);
         mem_free(flight->resend);
-        flight->resend_at = 0;
-        flight->resend = inflight_in_order(inflight, &flight->resend_count);
+        flight->resend_at = flight->release_at = 0;
+        flight->resend = inflight_in_order(&flight->inflight, &flight->resend_count);
         if (!flight->resend) {
             connection_close_plain(worker, session->sink, CLOSE_MEMORY);
             return;

@@ -96,7 +96,7 @@ void attach_offline_timer(void *reactor, uint32_t handle)
 struct due_will {
     struct due_will *next;
     struct will *will;
-    uint32_t publisher;
+    uint64_t publisher;
 };
 
 void attach_publish_will(struct worker *worker, struct session *session)
@@ -111,7 +111,7 @@ void attach_publish_will(struct worker *worker, struct session *session)
         will_free(will);
         return;
     }
-    *due = (struct due_will){.will = will, .publisher = session->slot};
+    *due = (struct due_will){.will = will, .publisher = hash_bytes(session_id(session))};
     *worker->wills_last = due;
     worker->wills_last = &due->next;
 }

@@ -63,12 +63,26 @@ static uint32_t run_length(const struct index_match *items, uint32_t count)
     return n;
 }
 
-struct merge *merge_matches(struct index_matches *matches)
+/* Takes out what No Local keeps from its own publisher: it must not lend its QoS and id to others. */
+static void drop_own(struct index_matches *matches, uint32_t publisher_slot)
+{
+    uint32_t out = 0;
+    for (uint32_t i = 0; i < matches->count; i++) {
+        index_subscriber s = matches->items[i].subscriber;
+        bool is_own = index_subscriber_no_local(s) && index_subscriber_slot(s) == publisher_slot;
+        matches->items[out] = matches->items[i];
+        out += !is_own;
+    }
+    matches->count = out;
+}
+
+struct merge *merge_matches(struct index_matches *matches, uint32_t publisher_slot)
 {
     struct merge *merge = mem_alloc(sizeof(*merge) + matches->count * sizeof(merge->ids[0]));
     if (!merge)
         return NULL;
     merge->count = 0;
+    drop_own(matches, publisher_slot);
     qsort(matches->items, matches->count, sizeof(matches->items[0]), by_session);
     uint32_t out = 0;
     for (uint32_t i = 0; i < matches->count;) {

@@ -2,7 +2,6 @@
  * on_ack.c: acknowledgements from clients, and PINGREQ.
  */
 #include "conn/again.h"
-#include "conn/again.h"
 #include "conn/deliver.h"
 #include "conn/handlers.h"
 #include "conn/send.h"
@@ -33,7 +32,7 @@ static void finish(struct worker *worker, struct session *session, struct inflig
     if (entry->delivery.message) {
         metric_add(metrics, METRIC_STORED_MESSAGES, (uint64_t)-1);
         metric_add(metrics, METRIC_STORED_BYTES,
-                   (uint64_t) - (int64_t)message_bytes(entry->delivery.message));
+                   (uint64_t) - (int64_t)entry->delivery.message->payload_bytes);
     }
     if (reason >= 0x80)
         session_count_drop(session, metrics,
@@ -75,10 +74,11 @@ void on_pubrec(struct worker *worker, struct connection *connection, const struc
         struct metrics *metrics = worker_metrics(worker);
         metric_add(metrics, METRIC_STORED_MESSAGES, (uint64_t)-1);
         metric_add(metrics, METRIC_STORED_BYTES,
-                   (uint64_t) - (int64_t)message_bytes(entry->delivery.message));
+                   (uint64_t) - (int64_t)entry->delivery.message->payload_bytes);
         inflight_release_message(&connection->session->flight->inflight, entry);
     }
     entry->state = INFLIGHT_AWAIT_PUBCOMP;
+    entry->is_sent = true; /* also one of an earlier connection: not to be sent again */
     send_ack(worker, connection, PACKET_PUBREL, ack.packet_id, REASON_SUCCESS,
              NULL); /* [MQTT-4.3.3-4] */
 }

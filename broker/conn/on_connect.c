@@ -85,7 +85,7 @@ static uint8_t choose_id(struct worker *worker, const struct connection *connect
     const struct config_listener *listener = connection_listener(worker, connection);
     *id = packet->client_id;
     if (id->len)
-        return has_allowed_prefix(config->clientid_prefixes, *id) ? 0 : REASON_NOT_AUTHORIZED;
+        return has_allowed_prefix(config->clientid_prefixes, *id) ? 0 : REASON_CLIENT_ID_NOT_VALID;
     bool is_allowed = packet->version != MQTT_3_1 && listener->allow_zero_length_clientid;
     if (packet->version == MQTT_3_1_1 && !packet->clean_start)
         is_allowed = false; /* MQTT-3.1.3-8 of 3.1.1 */
@@ -191,11 +191,14 @@ static void take_limits(struct worker *worker, struct connection *connection,
 
 /* Refuses a CONNECT that could not even be decoded. */
 static void refuse_fault(struct worker *worker, struct connection *connection,
-                         const struct fault *fault, uint8_t version)
+                         const struct fault *fault, const struct packet_connect *packet)
 {
+    uint8_t version = packet->version;
     bool is_version = fault->reason == REASON_UNSUPPORTED_PROTOCOL_VERSION;
     connection->version =
         version == MQTT_5 || is_version ? version : 0; /* 3.x: closed without CONNACK */
+    if (packet->packet_bytes_max) /* it was read before the fault [MQTT-3.1.2-24] */
+        connection->packet_bytes_max = packet->packet_bytes_max;
     if (connection->version)
         attach_refuse(worker, connection, fault->reason, fault->text);
     else
@@ -211,7 +214,7 @@ void on_connect(struct worker *worker, struct connection *connection, const stru
     metric_add(worker_metrics(worker), METRIC_CONNECT_RECEIVED, 1);
     const struct fault *fault = decode_connect(frame->body, &packet);
     if (fault) {
-        refuse_fault(worker, connection, fault, packet.version);
+        refuse_fault(worker, connection, fault, &packet);
         return;
     }
     connection->version = packet.version;

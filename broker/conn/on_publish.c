@@ -118,6 +118,14 @@ static void acknowledge(struct worker *worker, struct connection *connection,
              packet->packet_id, reason, reason >= 0x80 ? reason_text(reason) : NULL);
 }
 
+/* QoS 1 is acknowledged at once, so what is in flight to us is QoS 2 that was not released yet. */
+static bool is_over_receive_maximum(struct worker *worker, const struct connection *connection)
+{
+    const struct flight *flight = connection->session->flight;
+    uint32_t max = broker_config(worker->broker)->receive_maximum;
+    return flight && connection->version == MQTT_5 && max && flight->received.count >= max;
+}
+
 /* QoS 2: takes the packet id in. False when this is a repetition, answered here, or an error. */
 static bool receive_qos2(struct worker *worker, struct connection *connection,
                          const struct packet_publish *packet)
@@ -127,8 +135,7 @@ static bool receive_qos2(struct worker *worker, struct connection *connection,
         acknowledge(worker, connection, packet, REASON_SUCCESS);
         return false;
     }
-    uint32_t max = broker_config(worker->broker)->receive_maximum;
-    if (flight && connection->version == MQTT_5 && max && flight->received.count >= max) {
+    if (is_over_receive_maximum(worker, connection)) {
         connection_fault(worker, connection, &fault_receive_maximum);
         return false;
     }
@@ -153,7 +160,7 @@ static struct publication publication_of_packet(struct worker *worker,
         .qos = packet->qos,
         .flags = packet->retain ? MESSAGE_RETAIN : 0,
         .expires_tick = packet->has_expiry ? expiry_tick(worker, packet->expiry_s) : 0,
-        .publisher = connection->session->slot,
+        .publisher_id = session_id(connection->session),
     };
 }
 
@@ -206,6 +213,10 @@ void on_publish(struct worker *worker, struct connection *connection, const stru
     session->bytes_in += packet.payload.len;
     if (packet.qos == 2 && !receive_qos2(worker, connection, &packet))
         return;
+    if (packet.qos == 1 && is_over_receive_maximum(worker, connection)) {
+        connection_fault(worker, connection, &fault_receive_maximum);
+        return;
+    }
     uint8_t reason = route_publish(worker, connection, &packet);
     if (packet.qos == 2 && reason >= 0x80)
         idset_remove(&session->flight->received, packet.packet_id); /* [MQTT-4.3.3-9] */

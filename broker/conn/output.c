@@ -192,11 +192,19 @@ static void output_set_blocked(struct worker *worker, struct connection *connect
     reactor_io_set(worker->reactor, &connection->io, is_blocked ? in | EPOLLOUT : in);
 }
 
+void output_give_up(struct worker *worker, struct connection *connection)
+{
+    connection->is_deaf = true;
+    output_clear(worker, connection);
+    output_set_blocked(worker, connection, false);
+}
+
+/* The peer has gone, but its last words may still wait to be read: a DISCONNECT among them means no
+   will [MQTT-3.14.4-3]. The end of the stream closes the connection. */
 __attribute__((noinline)) static bool output_failed(struct worker *worker,
                                                     struct connection *connection)
 {
-    output_clear(worker, connection);
-    connection_close_plain(worker, connection, CLOSE_NETWORK);
+    output_give_up(worker, connection);
     return false;
 }
 
@@ -229,6 +237,8 @@ __attribute__((noinline)) static bool output_write_transport(struct worker *work
 
 bool output_write(struct worker *worker, struct connection *connection)
 {
+    if (UNLIKELY(connection->is_deaf))
+        return output_failed(worker, connection);
     if (UNLIKELY(connection->has_transport))
         return output_write_transport(worker, connection);
     while (connection->out_bytes) {

@@ -35,10 +35,13 @@ bool output_refer(struct worker *worker, struct connection *connection, struct m
                   struct slice bytes);
 /* The transport has bytes of its own: they go out with the next write. */
 void output_want_write(struct worker *worker, struct connection *connection);
-/* Writes what the socket takes. False when the connection failed (and was closed). */
+/* Writes what the socket takes. False when the connection takes nothing any more: what was to be
+   written is gone, and the connection is closed when what came from it before has been read. */
 bool output_write(struct worker *worker, struct connection *connection);
 /* Writes for every connection that has something. */
 void output_flush_all(struct worker *worker);
+/* The same for now and for all that comes: the peer takes nothing more. */
+void output_give_up(struct worker *worker, struct connection *connection);
 /* Drops everything unwritten. */
 void output_clear(struct worker *worker, struct connection *connection);
 /* A stream may go on adding. */

@@ -41,7 +41,8 @@ struct mail_deliver {
     struct message *message; /* one reference, or NULL: bytes follow the targets */
     uint32_t count;          /* targets */
     uint32_t id_count;       /* merged subscription ids after the targets: count is 1 then */
-    uint32_t expires_tick, publisher;
+    uint64_t publisher;
+    uint32_t expires_tick;
     uint32_t properties_bytes, properties_forwarded_bytes, payload_bytes;
     uint16_t topic_bytes;
     uint8_t qos, flags;
@@ -124,7 +125,7 @@ static struct mail_deliver *post_deliver(struct worker *worker, uint16_t to,
         .count = targets,
         .id_count = ids,
         .expires_tick = publication->expires_tick,
-        .publisher = publication->publisher,
+        .publisher = publication_publisher(publication),
         .properties_bytes = (uint32_t)publication->properties.len,
         .properties_forwarded_bytes = publication->properties_forwarded_bytes,
         .payload_bytes = (uint32_t)publication->payload.len,
@@ -323,7 +324,7 @@ static void publish_spread(struct worker *worker, struct connection *by,
     struct index_matches *matches = &worker->matches;
     struct merge *merge = NULL;
     if (matches->lists > 1 && !broker_config(worker->broker)->allow_duplicate_messages)
-        merge = merge_matches(matches);
+        merge = merge_matches(matches, by ? by->session->slot : 0);
     worker->spread_count += matches->count;
     bool is_wide = matches->count > SPREAD_TARGETS ||
                    (by && matches->count > SPREAD_FEW && worker->spread_count > SPREAD_TURN);

@@ -25,7 +25,7 @@ struct message *publication_message(struct publication *pub)
     if (pub->message)
         return pub->message;
     size_t bytes = pub->topic.len + pub->properties_forwarded_bytes + pub->payload.len;
-    struct message *message = mem_alloc(sizeof(*message) + bytes);
+    struct message *message = mem_alloc(MESSAGE_HEAD_BYTES + bytes);
     if (!message)
         return NULL;
     refcount_init(&message->refs, 1);
@@ -35,7 +35,7 @@ struct message *publication_message(struct publication *pub)
     message->qos = pub->qos;
     message->flags = pub->flags;
     message->expires_tick = pub->expires_tick;
-    message->publisher = pub->publisher;
+    message->publisher = publication_publisher(pub);
     message_fill(message, pub);
     pub->message = message;
     return message;

@@ -9,9 +9,11 @@
 #define ROUTE_MESSAGE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/hash.h"
 #include "base/refcount.h"
 #include "base/slice.h"
 
@@ -24,10 +26,12 @@ struct message {
     uint16_t topic_bytes;
     uint8_t qos;           /* as published */
     uint8_t flags;         /* MESSAGE_* */
-    uint32_t expires_tick; /* reactor time (reactor->now_s) at which it is dead, 0: never */
-    uint32_t publisher;    /* slot of the publishing session, 0: the broker itself or a will */
+    uint64_t publisher;    /* hash_bytes() of the publisher's client id, 0: the broker itself */
+    uint32_t expires_tick; /* tick at which it is dead, 0: never */
     uint8_t bytes[];
 };
+
+#define MESSAGE_HEAD_BYTES ((uint32_t)offsetof(struct message, bytes))
 
 #define MESSAGE_RETAIN 0x01u     /* published with RETAIN 1 */
 #define MESSAGE_ADMIN_ONLY 0x02u /* for sessions of admins only: session documents */
@@ -41,7 +45,10 @@ struct publication {
     uint8_t qos;
     uint8_t flags;         /* MESSAGE_* */
     uint32_t expires_tick; /* 0: never */
-    uint32_t publisher;
+    /* Who published it, for No Local: the client id, hashed once somebody asks (a slot would not do:
+       a retained message outlives its publisher's session). Empty and 0: the broker itself. */
+    struct slice publisher_id;
+    uint64_t publisher;
     struct message *message; /* the copy, once publication_message() made it; owns one reference */
 };
 
@@ -52,6 +59,14 @@ struct message *publication_message(struct publication *pub);
 void publication_fini(struct publication *pub);
 /* A publication that speaks of an existing message; takes a reference of its own. */
 struct publication publication_of_message(struct message *message);
+
+/* The hash of the publisher's client id; 0: the broker itself. */
+static inline uint64_t publication_publisher(struct publication *pub)
+{
+    if (!pub->publisher && pub->publisher_id.len)
+        pub->publisher = hash_bytes(pub->publisher_id);
+    return pub->publisher;
+}
 
 static inline struct message *message_ref(struct message *message)
 {
@@ -65,7 +80,7 @@ void message_unref(struct message *message, uint32_t count);
 /* Memory the message takes, for limits. */
 static inline uint32_t message_bytes(const struct message *message)
 {
-    return (uint32_t)sizeof(*message) + message->topic_bytes + message->properties_bytes +
+    return MESSAGE_HEAD_BYTES + message->topic_bytes + message->properties_bytes +
            message->payload_bytes;
 }
 

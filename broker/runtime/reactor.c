@@ -384,6 +384,17 @@ void reactor_io_set(struct reactor *reactor, struct io *io, uint8_t interest)
     struct epoll_event event = {.events = interest, .data.ptr = io};
     BUG_ON(epoll_ctl(reactor->epoll_fd, EPOLL_CTL_MOD, io->fd, &event) < 0);
     io->interest = interest;
+    io->is_muted = false;
+}
+
+void reactor_io_mute(struct reactor *reactor, struct io *io)
+{
+    if (io->is_muted)
+        return;
+    struct epoll_event event = {.events = EPOLLONESHOT, .data.ptr = io};
+    BUG_ON(epoll_ctl(reactor->epoll_fd, EPOLL_CTL_MOD, io->fd, &event) < 0);
+    io->interest = 0;
+    io->is_muted = true;
 }
 
 void reactor_io_remove(struct reactor *reactor, struct io *io)

@@ -40,7 +40,7 @@ struct io {
     int fd;
     uint8_t kind;
     uint8_t interest;
-    uint16_t unused;
+    bool is_muted; /* by reactor_io_mute() */
 };
 
 typedef void (*io_handler)(struct reactor *reactor, struct io *io, uint32_t events);
@@ -132,8 +132,12 @@ void reactor_turn(struct reactor *reactor, int wait_ms);
 
 /* Waits for `interest` on io->fd, and hands events to the handler of io->kind. ERR_IO: errno. */
 enum err reactor_io_add(struct reactor *reactor, struct io *io, uint8_t interest) MUST_USE;
-/* Changes what is waited for; one epoll_ctl, and none when it is the same. */
+/* Changes what is waited for; one epoll_ctl, and none when it is the same. Errors and hang-ups are
+   reported whatever the interest. */
 void reactor_io_set(struct reactor *reactor, struct io *io, uint8_t interest);
+/* Interest 0, and errors and hang-ups are not reported either (once more at most), until
+   reactor_io_set() asks for something. Needs no memory. */
+void reactor_io_mute(struct reactor *reactor, struct io *io);
 /* Stops waiting (before close). Events of this turn may still come: the app marks the object closed
  * and reaps later. */
 void reactor_io_remove(struct reactor *reactor, struct io *io);

@@ -62,7 +62,7 @@ struct inflight_entry *inflight_add_take(struct inflight *inflight, const struct
         .state = delivery->qos == 1 ? INFLIGHT_AWAIT_PUBACK : INFLIGHT_AWAIT_PUBREC,
     };
     inflight->count++;
-    inflight->bytes += message_bytes(delivery->message);
+    inflight->bytes += delivery->message->payload_bytes;
     return entry;
 }
 
@@ -74,17 +74,31 @@ struct inflight_entry *inflight_find(struct inflight *inflight, uint16_t packet_
     return entry->state != INFLIGHT_FREE && entry->packet_id == packet_id ? entry : NULL;
 }
 
+void inflight_count_published(struct inflight *inflight, struct inflight_entry *entry)
+{
+    inflight->published += !entry->is_counted;
+    entry->is_counted = true;
+}
+
+void inflight_forget_sent(struct inflight *inflight)
+{
+    for (uint32_t i = 0; inflight->entries && i <= inflight->mask; i++)
+        inflight->entries[i].is_sent = inflight->entries[i].is_counted = false;
+    inflight->published = 0;
+}
+
 void inflight_release_message(struct inflight *inflight, struct inflight_entry *entry)
 {
     if (!entry->delivery.message)
         return;
-    inflight->bytes -= message_bytes(entry->delivery.message);
+    inflight->bytes -= entry->delivery.message->payload_bytes;
     delivery_fini(&entry->delivery);
 }
 
 void inflight_remove(struct inflight *inflight, struct inflight_entry *entry)
 {
     inflight_release_message(inflight, entry);
+    inflight->published -= entry->is_counted;
     entry->state = INFLIGHT_FREE;
     inflight->count--;
     if (inflight->count == 0 && inflight->mask >= 64)
@@ -136,13 +150,13 @@ void inflight_clear(struct inflight *inflight)
     }
     mem_free(inflight->entries);
     inflight->entries = NULL;
-    inflight->mask = inflight->count = 0;
+    inflight->mask = inflight->count = inflight->published = 0;
     inflight->bytes = 0;
 }
 
 void inflight_check(const struct inflight *inflight)
 {
-    uint32_t count = 0;
+    uint32_t count = 0, published = 0;
     uint64_t bytes = 0;
     for (uint32_t i = 0; inflight->entries && i <= inflight->mask; i++) {
         const struct inflight_entry *entry = &inflight->entries[i];
@@ -150,8 +164,10 @@ void inflight_check(const struct inflight *inflight)
             continue;
         BUG_ON((entry->packet_id & inflight->mask) != i || entry->packet_id == 0);
         BUG_ON(!entry->delivery.message && entry->state != INFLIGHT_AWAIT_PUBCOMP);
-        bytes += entry->delivery.message ? message_bytes(entry->delivery.message) : 0;
+        bytes += entry->delivery.message ? entry->delivery.message->payload_bytes : 0;
         count++;
+        published += entry->is_counted;
     }
+    BUG_ON(published != inflight->published);
     BUG_ON(count != inflight->count || bytes != inflight->bytes);
 }

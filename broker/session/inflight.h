@@ -29,14 +29,17 @@ struct inflight_entry {
     struct delivery delivery; /* message NULL once PUBREC came */
     uint32_t sequence;
     uint16_t packet_id;
-    uint8_t state; /* enum inflight_state */
-    bool is_sent;  /* on this connection: false after a reconnect until it is sent again */
+    uint8_t state : 6;   /* enum inflight_state */
+    bool is_sent : 1;    /* on this connection: false after a reconnect until it is sent again */
+    bool is_counted : 1; /* its PUBLISH went out on this connection: one of `published` */
 };
 
 struct inflight {
     struct inflight_entry *entries; /* [mask + 1], NULL while empty */
     uint32_t mask;
     uint32_t count;
+    uint32_t published; /* entries whose PUBLISH went out on this connection: what Receive Maximum
+                           counts [MQTT-3.3.4-9]; a PUBREL that is sent again does not */
     uint32_t next_sequence;
     uint16_t last_id;
     uint64_t bytes; /* of the messages */
@@ -49,6 +52,10 @@ struct inflight_entry *inflight_add_take(struct inflight *inflight,
                                          const struct delivery *delivery);
 /* The entry of an id, or NULL. */
 struct inflight_entry *inflight_find(struct inflight *inflight, uint16_t packet_id);
+/* The PUBLISH of the entry goes out on the present connection. */
+void inflight_count_published(struct inflight *inflight, struct inflight_entry *entry);
+/* A new connection: nothing has gone out on it. */
+void inflight_forget_sent(struct inflight *inflight);
 /* PUBREC came: lets the message go, keeps the id. */
 void inflight_release_message(struct inflight *inflight, struct inflight_entry *entry);
 /* Ends an entry; frees the table when it was the last and the table is large. */

@@ -50,7 +50,7 @@ enum err queue_push_take(struct queue *queue, const struct delivery *delivery)
     }
     queue->last->entries[queue->last_end++] = *delivery;
     queue->count++;
-    queue->bytes += message_bytes(delivery->message);
+    queue->bytes += delivery->message->payload_bytes;
     return ERR_OK;
 }
 
@@ -75,7 +75,7 @@ bool queue_pop(struct queue *queue, struct delivery *out)
     if (!head)
         return false;
     *out = *head;
-    queue->bytes -= message_bytes(out->message);
+    queue->bytes -= out->message->payload_bytes;
     queue->count--;
     queue->first_at++;
     if (queue->first_at == QUEUE_BLOCK_ENTRIES || queue->count == 0)
@@ -99,7 +99,7 @@ void queue_check(const struct queue *queue)
         uint32_t from = block == queue->first ? queue->first_at : 0;
         uint32_t end = block == queue->last ? queue->last_end : QUEUE_BLOCK_ENTRIES;
         for (uint32_t i = from; i < end; i++, entries++)
-            bytes += message_bytes(block->entries[i].message);
+            bytes += block->entries[i].message->payload_bytes;
         BUG_ON(!block->next && block != queue->last);
     }
     BUG_ON(entries != queue->count || bytes != queue->bytes);

@@ -32,7 +32,7 @@ struct flight {
     uint32_t dropped[DROP_COUNT];
     uint16_t *resend; /* after a reconnect: packet ids in flight in their old order, NULL when all
                          went out */
-    uint32_t resend_at, resend_count;
+    uint32_t resend_at, release_at, resend_count; /* next PUBLISH, next PUBREL */
 };
 
 /* A will that waits for the connection to end (section 3.1.2.5). */

@@ -133,3 +133,107 @@ def test_log_is_opened_anew_however_often_it_was_rotated(tmp_path):
             assert time.monotonic() < deadline, "the log was not opened anew"
             time.sleep(0.0005)
     target.stop()
+
+
+@pytest.mark.clause("MQTT-3.8.3-3", "MQTT-3.3.1-9")
+def test_no_local_does_not_keep_back_what_others_retained_whose_session_is_gone(connect, topic):
+    for number in range(4):
+        gone = connect(f"gone{number}")
+        gone.publish(topic(str(number)), "kept", retain=True)
+        gone.disconnect()
+        sub = connect(f"sub{number}")  # its session may have the place of the one that went
+        sub.subscribe(topic(str(number)), no_local=True)
+        sub.expect_publish(topic(str(number)), "kept", retain=True)
+        again = connect(f"gone{number}")  # the same client id is the same publisher
+        again.subscribe(topic(str(number)), no_local=True)
+        again.expect_nothing()
+
+
+@pytest.mark.config(allow_duplicate_messages="false")
+@pytest.mark.clause("MQTT-3.8.3-3", "MQTT-3.3.4-2")
+def test_no_local_subscription_lends_nothing_to_one_that_overlaps(connect, topic):
+    c = connect("c")
+    c.subscribe(topic("#"), qos=2, no_local=True, rap=True, props={"subscription_id": 1})
+    c.subscribe(topic("a"), qos=0, props={"subscription_id": 2})
+    c.publish(topic("a"), "x", qos=2, retain=True)
+    got = c.expect_publish(topic("a"), "x", qos=0, retain=False)
+    assert got.props["subscription_id"] in (2, [2])
+
+
+@pytest.mark.clause("MQTT-3.3.4-10", "MQTT-4.9.0-2", "MQTT-4.9.0-3", "MQTT-4.3.3-6")
+def test_pubrel_of_an_earlier_connection_waits_for_no_window_and_takes_none(connect, topic):
+    sub = connect("sub", **lasting(5))
+    sub.subscribe(topic("1"), qos=1)
+    sub.subscribe(topic("2"), qos=2)
+    pub = connect("pub")
+    pub.publish(topic("1"), "one", qos=1)
+    pub.publish(topic("2"), "two", qos=2)
+    one = sub.expect_publish(topic("1"), ack=False)
+    two = sub.expect_publish(topic("2"), ack=False)
+    sub.pubrec(two.id)
+    sub.take("PUBREL")
+    sub.drop()
+    sub = connect("sub", clean=False, props={"session_expiry": FOREVER, "receive_max": 1})
+    assert sub.take("PUBREL").id == two.id  # although the window of one is full:
+    assert sub.expect_publish(topic("1"), "one", ack=False, dup=True).id == one.id
+    sub.puback(one.id)
+    pub.publish(topic("1"), "three", qos=1)
+    sub.expect_publish(topic("1"), "three")  # and although PUBCOMP has not come
+    sub.pubcomp(two.id)
+
+
+@pytest.mark.config(max_qos=1)
+@pytest.mark.clause("MQTT-3.2.2-9", "MQTT-3.2.2-12")
+def test_a_refusal_tells_the_maximum_qos_that_is_in_force(connect):
+    c = connect("c", will={"topic": "w", "payload": b"x", "qos": 2}, code=0x9B)
+    assert c.connack.props["max_qos"] == 1
+
+
+@pytest.mark.clause("MQTT-3.1.2-24", "MQTT-3.2.2-19")
+def test_refusal_of_a_connect_with_a_fault_keeps_to_the_clients_maximum_packet_size(raw):
+    c = raw()
+    c.connect_props = {"max_packet_size": 20}
+    c.send(codec.connect(5, "c", props={"max_packet_size": 20}, username=b"\xff\xff"))
+    c.expect_close()
+
+
+@pytest.mark.config(receive_maximum=3)
+@pytest.mark.clause("MQTT-3.3.4-7")
+def test_qos1_counts_against_a_receive_maximum_that_qos2_has_used_up(connect, topic):
+    c = connect("c")
+    for number in range(1, 4):
+        c.send(codec.publish(5, topic("t"), b"x", 2, number))
+        c.take("PUBREC", packet_id=number)
+    c.send(codec.publish(5, topic("t"), b"x", 1, 4))
+    c.expect_close(0x93)
+
+
+@pytest.mark.clause("MQTT-3.3.2-6")
+@pytest.mark.parametrize("expiry", [0x3FFFFFFF, 0x7FFF0000])
+def test_expiry_of_many_years_is_forwarded_as_it_came(connect, topic, expiry):
+    sub, pub = connect("sub"), connect("pub")
+    sub.subscribe(topic("t"))
+    pub.publish(topic("t"), "x", props={"message_expiry": expiry})
+    assert expiry - 1 <= sub.expect_publish(topic("t")).props["message_expiry"] <= expiry
+
+
+@pytest.mark.config(max_queued_messages=0)
+@pytest.mark.clause("MQTT-3.14.4-3", "MQTT-3.1.2-8", "MQTT-3.1.2-10")
+@pytest.mark.clause311("MQTT-3.14.4-3", "MQTT-3.1.2-10")
+def test_disconnect_of_a_client_that_does_not_read_is_still_heard(connect, topic):
+    watcher = connect("watcher")
+    watcher.subscribe(topic("will"), topic("last"))
+    pub = connect("pub")
+    slow = connect("slow", receive_buffer=4096,
+                   will={"topic": topic("will"), "payload": b"gone"})
+    slow.subscribe(topic("t"))
+    block = bytes(50000)
+    for _ in range(160):
+        pub.send(codec.publish(5, topic("t"), block))
+    pub.ping()
+    slow.send(codec.pingreq())  # answered into a full output: it is not read from here on
+    pub.ping()
+    slow.send(codec.publish(5, topic("last"), "word") + codec.disconnect(5))
+    slow.close()  # with unread bytes: a RST
+    watcher.expect_publish(topic("last"), "word")
+    watcher.expect_nothing()

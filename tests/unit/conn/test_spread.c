@@ -169,12 +169,50 @@ static void wide_publication_outlives_its_publisher(void **state)
     brake_on(h, &brake);
     client_publish(p, "wide", "w", 1, 1);
     harness_turn(h, 0);
+    struct client *other = client_new(h, 1); /* takes its place */
+    client_connect_as(other, (struct connect){.id = "P", .clean_start = true});
+    for (uint32_t i = 0; i < 3; i++) {
+        harness_turn(h, 1);
+        harness_turn(h, 0);
+    }
+    uint16_t owner;
+    assert_non_null(harness_session(h, "P", &owner));
+    assert_int_equal(owner, 1);
+    client_expect(p, PACKET_PUBACK);
+    client_expect(p, PACKET_DISCONNECT);
+    brake_off(h, &brake);
+    expect_all(crowd, "w");
+    crowd_free(crowd);
+}
+
+/* It said DISCONNECT before it left: that is read when its publication is spread, so no will. */
+static void publisher_that_left_is_heard_out_after_its_wide_publication(void **state)
+{
+    (void)state;
+    struct brake brake;
+    struct crowd *crowd = crowd_new(1, "");
+    struct harness *h = crowd->h;
+    struct client *p = client_new(h, 0);
+    client_connect_as(p, (struct connect){.id = "P", .will_topic = "wide", .will_payload = "will"});
+    harness_settle(h);
+    client_expect(p, PACKET_CONNACK);
+    brake_on(h, &brake);
+    client_publish(p, "wide", "w", 0, 0);
+    client_publish(p, "wide", "last", 0, 0);
+    client_disconnect(p, 0);
+    harness_turn(h, 0);
     client_drop(p);
     for (uint32_t i = 0; i < 6; i++)
         harness_turn(h, 0);
-    assert_null(harness_session(h, "P", NULL));
+    assert_non_null(harness_session(h, "P", NULL));
     brake_off(h, &brake);
-    expect_all(crowd, "w");
+    harness_finish_jobs(h);
+    for (uint32_t i = 0; i < WIDE; i++) {
+        client_expect_publish(crowd->clients[i], "w");
+        client_expect_publish(crowd->clients[i], "last");
+        client_expect_nothing(crowd->clients[i]);
+    }
+    assert_null(harness_session(h, "P", NULL));
     crowd_free(crowd);
 }
 
@@ -315,6 +353,7 @@ int main(void)
         cmocka_unit_test(wide_publication_holds_its_publisher_and_nobody_else),
         cmocka_unit_test(wide_publications_at_once_do_not_mix),
         cmocka_unit_test(wide_publication_outlives_its_publisher),
+        cmocka_unit_test(publisher_that_left_is_heard_out_after_its_wide_publication),
         cmocka_unit_test(subscribers_may_go_while_a_wide_publication_is_spread),
         cmocka_unit_test(newcomers_get_nothing_of_a_spread_from_before_their_time),
         cmocka_unit_test(wills_go_out_while_a_wide_publication_is_spread),

@@ -55,12 +55,12 @@ static void queue_peek_shows_what_pop_gives(void **state)
     }
 }
 
-static void queue_counts_bytes_of_messages(void **state)
+static void queue_counts_bytes_of_payloads(void **state)
 {
     (void)state;
     struct queue queue = {0};
     push(&queue, 1);
-    uint64_t one = message_bytes(queue_peek(&queue)->message);
+    uint64_t one = queue_peek(&queue)->message->payload_bytes;
     assert_int_equal(queue.bytes, one);
     push(&queue, 2);
     assert_int_equal(queue.bytes, 2 * one);
@@ -155,7 +155,7 @@ int main(void)
         cmocka_unit_test(queue_gives_back_in_order_across_blocks),
         cmocka_unit_test(queue_that_is_empty_has_no_memory_and_nothing_to_give),
         cmocka_unit_test(queue_peek_shows_what_pop_gives),
-        cmocka_unit_test(queue_counts_bytes_of_messages),
+        cmocka_unit_test(queue_counts_bytes_of_payloads),
         cmocka_unit_test(queue_clear_stops_at_its_budget),
         cmocka_unit_test(queue_drops_ids_with_their_delivery),
         cmocka_unit_test(queue_entries_share_one_message),
