@@ -105,7 +105,7 @@ static void make_tables(struct server *server)
     broker->started_wall_s = (uint64_t)time(NULL);
     if (getrandom(broker->auto_id_seed, sizeof(broker->auto_id_seed), 0) < 0)
         broker->auto_id_seed[0] = clock_real_ns();
-    broker->workers = aligned_alloc(64, count * ((sizeof(struct worker) + 63) / 64 * 64));
+    broker->workers = aligned_alloc(_Alignof(struct worker), count * sizeof(struct worker));
     BUG_ON(!broker->workers);
     memset(broker->workers, 0, count * sizeof(struct worker));
     for (uint32_t i = 0; i < count; i++)

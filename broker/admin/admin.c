@@ -15,6 +15,7 @@ static void on_tick(struct worker *worker)
     if (admin->sys)
         sys_tick(admin->sys, worker);
     walk_tick(worker);
+    ask_tick(worker);
 }
 
 static struct admin_worker *admin_worker_new(struct worker *worker)

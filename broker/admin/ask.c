@@ -20,6 +20,7 @@
 #define ANSWER_BYTES_MAX (1u << 20)
 #define ANSWER_BYTES_KEPT 65536u
 #define MOVES_MAX 1000u
+#define PATIENCE_TICKS 20u /* after so long an answer will not come any more */
 
 struct mail_ask {
     uint32_t asker;
@@ -174,11 +175,12 @@ static void post_answer(struct ask_desk *desk, uint16_t to, const struct mail_an
     struct slice records = json_text(&desk->records);
     uint32_t bytes = (uint32_t)(sizeof(*answer) + records.len);
     struct mail_answer *mail = mailbox_post(desk->worker->reactor, to, type_answer, bytes);
-    if (!mail) { /* the asker would wait for ever: at least say where to go on */
+    if (!mail) { /* at least say where to go on; and if even that fails, ask_tick() helps */
         records.len = 0;
         mail = mailbox_post(desk->worker->reactor, to, type_answer, sizeof(*answer));
-        BUG_ON(!mail);
     }
+    if (!mail)
+        return;
     *mail = *answer;
     mail->record_bytes = (uint32_t)records.len;
     if (records.len)
@@ -263,13 +265,37 @@ static void mail_answer(struct reactor *reactor, void *payload, uint32_t bytes)
             .count = mail->count,
             .records = slice_of(mail->records, mail->record_bytes),
         };
+        asker->asked_tick = 0;
         asker->answered(worker, asker, &answer);
         return;
     }
 }
 
-static bool post_ask(struct worker *worker, uint16_t to, const struct mail_ask *head,
-                     struct slice text)
+/* The first asker who has waited too long, or NULL. */
+static struct asker *ask_find_late(struct worker *worker)
+{
+    struct list *askers = &admin_of(worker)->desk->askers;
+    for (struct list *at = askers->next; at != askers; at = at->next) {
+        struct asker *asker = CONTAINER_OF(at, struct asker, link);
+        if (asker->asked_tick && worker->reactor->now_tick - asker->asked_tick > PATIENCE_TICKS)
+            return asker;
+    }
+    return NULL;
+}
+
+void ask_tick(struct worker *worker)
+{
+    struct asker *asker;
+    while ((asker = ask_find_late(worker)) != NULL) { /* `answered` may end any of them */
+        struct answer answer = {.outcome = ASK_GONE};
+        asker->id = ++admin_of(worker)->desk->last_id; /* if it comes yet, it is nobody's */
+        asker->asked_tick = 0;
+        asker->answered(worker, asker, &answer);
+    }
+}
+
+static bool post_ask(struct worker *worker, struct asker *asker, uint16_t to,
+                     const struct mail_ask *head, struct slice text)
 {
     uint32_t bytes = (uint32_t)(sizeof(*head) + text.len);
     struct mail_ask *mail = mailbox_post(worker->reactor, to, type_ask, bytes);
@@ -280,6 +306,7 @@ static bool post_ask(struct worker *worker, uint16_t to, const struct mail_ask *
     mail->text_bytes = (uint32_t)text.len;
     if (text.len)
         memcpy(mail->text, text.ptr, text.len);
+    asker->asked_tick = worker->reactor->now_tick;
     return true;
 }
 
@@ -293,7 +320,7 @@ bool ask_scan_post(struct worker *worker, struct asker *asker, const struct ask_
         .what = (uint8_t)scan->what,
         .state = (uint8_t)scan->state,
     };
-    return post_ask(worker, scan->reactor, &mail, scan->prefix);
+    return post_ask(worker, asker, scan->reactor, &mail, scan->prefix);
 }
 
 bool ask_one_post(struct worker *worker, struct asker *asker, enum ask_what what, struct slice id,
@@ -309,7 +336,7 @@ bool ask_one_post(struct worker *worker, struct asker *asker, enum ask_what what
         .generation = ref.generation,
         .what = (uint8_t)what,
     };
-    return post_ask(worker, ref.owner, &mail, text);
+    return post_ask(worker, asker, ref.owner, &mail, text);
 }
 
 bool ask_next_record(struct slice *records, struct ask_record *record)

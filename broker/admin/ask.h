@@ -64,6 +64,7 @@ struct ask_record {
 struct asker {
     struct list link;
     uint32_t id;
+    uint32_t asked_tick; /* of the question under way, 0: none */
     void (*answered)(struct worker *worker, struct asker *asker, const struct answer *answer);
     void (*free)(struct asker *asker); /* at the end of the program */
 };
@@ -77,6 +78,8 @@ void ask_desk_free(struct ask_desk *desk);
 /* Registers the mail handlers. */
 void ask_install(struct reactor_group *group, uint16_t mail_ask, uint16_t mail_answer);
 
+/* Every tick: a question that was lost for lack of memory is answered with ASK_GONE. */
+void ask_tick(struct worker *worker);
 void ask_register(struct worker *worker, struct asker *asker);
 /* Answers that are under way will be thrown away. */
 void ask_unregister(struct asker *asker);

@@ -167,7 +167,7 @@ static const struct {
     {"clients/active", read_gauge, METRIC_CLIENTS_CONNECTED, SYS_NUMBER},
     {"clients/disconnected", read_disconnected, 0, SYS_NUMBER},
     {"clients/inactive", read_disconnected, 0, SYS_NUMBER},
-    {"clients/maximum", FIELD(connections_max), SYS_NUMBER},
+    {"clients/maximum", FIELD(clients_max), SYS_NUMBER},
     {"messages/stored", read_stored, 0, SYS_NUMBER},
     {"store/messages/count", read_stored, 0, SYS_NUMBER},
     {"store/messages/bytes", read_stored_bytes, 0, SYS_NUMBER},

@@ -63,7 +63,7 @@ void sys_reading_take(struct sys_reading *reading, struct broker *broker, uint64
         reading->netstat = reading->netstat_at_start;
     if (reading->at_ms == 0)
         reading->netstat_at_start = reading->netstat;
-    reading->connections_max = atomic_load_explicit(&broker->connections_max, memory_order_relaxed);
+    reading->clients_max = atomic_load_explicit(&broker->clients_max, memory_order_relaxed);
     reading->uptime_s = (now_ms - broker->started_ms) / 1000;
     reading->at_ms = now_ms;
 }

@@ -43,7 +43,7 @@ struct sys_reading {
     struct index_stats index;
     struct retained_stats retained;
     struct netstat netstat, netstat_at_start;
-    uint64_t connections_max;
+    uint64_t clients_max;
     uint64_t uptime_s;
     struct sys_reactor *reactors; /* [group->count] */
 };

@@ -39,17 +39,19 @@ static bool again_run(struct reactor *reactor, struct job *job)
         if (!connection)
             continue;
         connection->is_again = false;
-        deliver_slice(worker, connection);
+        connection_unhold(worker, connection, HOLD_TURN);
+        if (!connection->is_blocked)
+            deliver_slice(worker, connection);
     }
     again->is_running = again->count > 0;
     return !again->is_running;
 }
 
-void again_add(struct worker *worker, struct connection *connection)
+static void again_push(struct worker *worker, struct connection *connection)
 {
     struct again *again = &worker->again;
-    if (connection->is_again || connection->is_blocked)
-        return; /* blocked: it comes again when the socket has room */
+    if (connection->is_again)
+        return;
     if (again->count == again->cap && !ring_grow(again)) {
         connection_close_plain(worker, connection, CLOSE_MEMORY);
         return;
@@ -62,6 +64,18 @@ void again_add(struct worker *worker, struct connection *connection)
     again->is_running = true;
     again->job.run = again_run;
     reactor_job_add(worker->reactor, &again->job);
+}
+
+void again_add(struct worker *worker, struct connection *connection)
+{
+    if (!connection->is_blocked) /* else it comes again when the socket has room */
+        again_push(worker, connection);
+}
+
+void again_add_input(struct worker *worker, struct connection *connection)
+{
+    connection_hold(worker, connection, HOLD_TURN);
+    again_push(worker, connection);
 }
 
 void again_free(struct worker *worker)

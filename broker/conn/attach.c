@@ -165,9 +165,12 @@ static void count_connected(struct worker *worker)
     struct broker *broker = worker->broker;
     metric_add(worker_metrics(worker), METRIC_CLIENTS_CONNECTED, 1);
     metric_add(worker_metrics(worker), METRIC_CONNECTS_ACCEPTED, 1);
-    uint64_t now = atomic_load_explicit(&broker->connections, memory_order_relaxed);
-    if (now > atomic_load_explicit(&broker->connections_max, memory_order_relaxed))
-        atomic_store_explicit(&broker->connections_max, now, memory_order_relaxed);
+    uint64_t most = atomic_load_explicit(&broker->clients_max, memory_order_relaxed);
+    if (atomic_load_explicit(&broker->connections, memory_order_relaxed) <= most)
+        return;
+    uint64_t now = reactor_group_metric(broker->group, METRIC_CLIENTS_CONNECTED);
+    while (now > most && !atomic_compare_exchange_weak(&broker->clients_max, &most, now)) {
+    }
 }
 
 /* The session is here and free: joins it with the connection and says so. */

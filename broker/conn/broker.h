@@ -12,7 +12,9 @@
 #include <stdint.h>
 
 #include "auth/auth.h"
+#include "base/assert.h"
 #include "base/list.h"
+#include "base/mem.h"
 #include "route/index.h"
 #include "route/retained.h"
 #include "runtime/config.h"
@@ -76,7 +78,7 @@ struct broker {
     _Atomic uint32_t connections; /* all */
     _Atomic uint32_t auto_ids;    /* part of made-up client ids */
     uint64_t auto_id_seed[2];
-    _Atomic uint64_t connections_max; /* most clients ever connected at once */
+    _Atomic uint64_t clients_max; /* most clients ever connected at once */
 };
 
 /* A connection as it may be remembered: it may be gone. */
@@ -99,7 +101,7 @@ struct again {
 };
 
 struct worker {
-    struct reactor *reactor;
+    _Alignas(64) struct reactor *reactor; /* no cache line is shared with another worker */
     struct broker *broker;
     struct slab connections;
     struct timing_heap *keepalive; /* over connections */
@@ -110,6 +112,7 @@ struct worker {
     struct again again;
     struct index_matches matches;
     uint16_t owner_scratch[2048]; /* owners of the matches that go to other reactors */
+    uint32_t work_units;          /* done for the packet at hand beyond decoding it: see input.c */
     uint64_t publish_serial;      /* tells publications apart, for the cache of encoded forms */
     struct form_cache *forms;
     bool is_spreading;     /* the publication at hand has several subscribers here */
@@ -163,6 +166,13 @@ static inline uint32_t expiry_left_s(const struct worker *worker, uint32_t expir
     if (expires_tick == EXPIRY_TICK_FAR)
         return 0xFFFFFFFFu;
     return (expires_tick - worker->reactor->now_tick) / 2;
+}
+
+/* What clients can make grow has reached memory_limit. */
+static inline bool is_over_memory_limit(struct worker *worker)
+{
+    uint64_t limit = broker_config(worker->broker)->memory_limit_bytes;
+    return UNLIKELY(limit != 0) && mem_used_bytes() > limit;
 }
 
 static inline struct metrics *worker_metrics(struct worker *worker)

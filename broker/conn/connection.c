@@ -90,7 +90,7 @@ static bool connection_is_admitted(struct worker *worker, const struct listener 
     struct broker *broker = worker->broker;
     const struct config *config = broker_config(broker);
     uint32_t max = config->listeners[listener->index].max_connections;
-    if (config->memory_limit_bytes && mem_used_bytes() > config->memory_limit_bytes) {
+    if (is_over_memory_limit(worker)) {
         metric_add(worker_metrics(worker), METRIC_ACCEPT_MEMORY, 1);
         log_line(LOG_WARNING_, "Connection refused: memory_limit of %llu bytes is reached.",
                  (unsigned long long)config->memory_limit_bytes);

@@ -39,6 +39,7 @@ enum connection_state {
 #define HOLD_OUTPUT 0x04u   /* it does not read what we answer */
 #define HOLD_BULK 0x08u     /* a long SUBSCRIBE or UNSUBSCRIBE is worked off in slices */
 #define HOLD_SPREAD 0x10u   /* its last message is still being spread to very many */
+#define HOLD_TURN 0x20u     /* what it sent takes more than one turn to work off */
 
 /* Bytes of a packet that has not arrived whole. */
 struct tail {

@@ -23,12 +23,6 @@
 
 #define PUMP_MESSAGES_PER_CALL 256u
 
-static bool is_over_memory_limit(struct worker *worker)
-{
-    uint64_t limit = broker_config(worker->broker)->memory_limit_bytes;
-    return UNLIKELY(limit && mem_used_bytes() > limit);
-}
-
 /* Whether another QoS 1 or 2 message may be on its way to the client, by number: its Receive Maximum
    counts what was published on this connection [MQTT-3.3.4-9] [MQTT-4.9.0-2], our own limit all that
    is not settled, and each needs a packet id. */
@@ -112,6 +106,16 @@ static bool is_too_slow(struct worker *worker, struct connection *connection)
     return is_over_output_limits(config, connection) || is_over_memory_limit(worker);
 }
 
+static enum drop_reason drop_reason_of(enum send_result result)
+{
+    static const enum drop_reason reasons[] = {
+        [SEND_TOO_LARGE] = DROP_TOO_LARGE,
+        [SEND_NO_MEMORY] = DROP_MEMORY,
+        [SEND_NOT_VISIBLE] = DROP_NOT_AUTHORIZED,
+    };
+    return reasons[result];
+}
+
 static void drop(struct worker *worker, struct session *session, enum drop_reason reason)
 {
     session_count_drop(session, worker_metrics(worker), reason);
@@ -127,7 +131,7 @@ static void send_qos0(struct worker *worker, struct session *session,
     if (result == SEND_OK)
         count_out(session, publication);
     else
-        drop(worker, session, result == SEND_TOO_LARGE ? DROP_TOO_LARGE : DROP_MEMORY);
+        drop(worker, session, drop_reason_of(result));
 }
 
 static void deliver_qos0(struct worker *worker, struct session *session,
@@ -177,7 +181,7 @@ static bool send_entry(struct worker *worker, struct session *session, struct in
     if (result == SEND_OK) {
         count_out(session, &publication);
     } else if (session->sink) { /* else it was closed for that, and the next connection gets it */
-        drop(worker, session, result == SEND_TOO_LARGE ? DROP_TOO_LARGE : DROP_MEMORY);
+        drop(worker, session, drop_reason_of(result));
         count_stored(worker, &entry->delivery, -1);
         inflight_remove(&session->flight->inflight, entry);
     }

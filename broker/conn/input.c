@@ -15,10 +15,13 @@
 #include <sys/socket.h>
 
 #include "base/assert.h"
+#include "base/clock.h"
 #include "base/mem.h"
+#include "conn/again.h"
 #include "conn/output.h"
 
 #define TAIL_DIRECT_BYTES 16384u
+#define TAIL_FREE_BYTES 1024u /* of half a packet are kept also when memory_limit is reached */
 /* CONNECT has no use for more: five strings of 64 KiB and some properties. Before it, nobody may
  * keep us busy. */
 #define CONNECT_PACKET_BYTES_MAX (512u * 1024u)
@@ -33,7 +36,21 @@ static uint32_t input_packet_bytes_max(struct worker *worker, const struct conne
     return max;
 }
 
-#define HOLD_STOPS_PARSING (HOLD_WAITING | HOLD_BULK | HOLD_SPREAD)
+#define HOLD_STOPS_PARSING (HOLD_WAITING | HOLD_BULK | HOLD_SPREAD | HOLD_TURN)
+/* The clock is looked at when this much has been done, each unit some 50 to 100 ns: a packet, a
+   look-up of its topic, a delivery. */
+#define INPUT_UNITS_PER_LOOK 64u
+
+/* Whether the turn's time for reading is over, by a look at the clock now and then. */
+static bool input_is_long(struct worker *worker, uint32_t *units)
+{
+    *units += 1 + worker->work_units;
+    worker->work_units = 0;
+    if (LIKELY(*units < INPUT_UNITS_PER_LOOK))
+        return false;
+    *units = 0;
+    return clock_real_ns() > worker->reactor->read_until_ns;
+}
 
 /* The first thing that a web browser says is told apart, for whoever reads the log. */
 static void input_fault(struct worker *worker, struct connection *connection, struct slice in,
@@ -49,6 +66,7 @@ static void input_fault(struct worker *worker, struct connection *connection, st
 size_t connection_input(struct worker *worker, struct connection *connection, struct slice in)
 {
     size_t start = in.len;
+    uint32_t units = 0;
     while (in.len && connection->state != CONNECTION_CLOSING &&
            !(connection->hold & HOLD_STOPS_PARSING)) {
         struct frame frame;
@@ -65,6 +83,8 @@ size_t connection_input(struct worker *worker, struct connection *connection, st
         connection->last_packet_tick = worker->reactor->now_tick;
         metric_add(worker_metrics(worker), METRIC_MESSAGES_RECEIVED, 1);
         dispatch_packet(worker, connection, &frame);
+        if (input_is_long(worker, &units) && in.len && connection->state != CONNECTION_CLOSING)
+            again_add_input(worker, connection);
     }
     return start - in.len;
 }
@@ -86,7 +106,9 @@ static void input_keep(struct worker *worker, struct connection *connection, str
         return;
     }
     uint32_t cap = (uint32_t)(rest.len + 63) / 64 * 64;
-    struct tail *tail = mem_alloc(sizeof(*tail) + cap);
+    bool is_refused =
+        rest.len > TAIL_FREE_BYTES && !connection->hold && is_over_memory_limit(worker);
+    struct tail *tail = is_refused ? NULL : mem_alloc(sizeof(*tail) + cap);
     if (!tail) {
         connection_close_plain(worker, connection, CLOSE_MEMORY);
         return;
@@ -163,11 +185,14 @@ static ssize_t input_recv(struct worker *worker, struct connection *connection, 
 }
 
 /* Makes room in a long tail, at most up to the end of its packet. */
-static struct tail *input_grow_tail(struct connection *connection, uint32_t need)
+static struct tail *input_grow_tail(struct worker *worker, struct connection *connection,
+                                    uint32_t need)
 {
     struct tail *tail = connection->tail;
     if (tail->cap > tail->len)
         return tail;
+    if (is_over_memory_limit(worker))
+        return NULL; /* waiting would help nobody: many such packets may hold all the memory */
     uint32_t cap = tail->len < need / 2 ? tail->len * 2 : need;
     struct tail *grown = mem_realloc(tail, sizeof(*tail) + cap);
     if (!grown)
@@ -185,7 +210,7 @@ static void input_read_direct(struct worker *worker, struct connection *connecti
     struct tail *tail = connection->tail;
     frame_next(slice_of(tail->bytes, tail->len), connection->version, MQTT_PACKET_BYTES_MAX, &frame,
                &fault);
-    tail = input_grow_tail(connection, frame.size);
+    tail = input_grow_tail(worker, connection, frame.size);
     if (!tail) {
         connection_close_plain(worker, connection, CLOSE_MEMORY);
         return;

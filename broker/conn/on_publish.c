@@ -39,7 +39,8 @@ static const struct fault *resolve_alias(struct worker *worker, struct connectio
                    : &fault_alias_unknown;
     static const struct fault no_memory = {REASON_QUOTA_EXCEEDED, "3.3.2.3.4",
                                            "no memory for a topic alias"};
-    struct connection_rare *rare = connection_rare(connection);
+    struct connection_rare *rare =
+        is_over_memory_limit(worker) ? NULL : connection_rare(connection);
     bool ok = rare && !aliases_set_in(&rare->aliases, packet->alias, max, packet->topic);
     return ok ? NULL : &no_memory;
 }
@@ -80,16 +81,18 @@ static bool mount_topic(struct worker *worker, const struct connection *connecti
     return true;
 }
 
-/* What refuses the message but keeps the connection: a reason >= 0x80 and why it is counted, or
- * SUCCESS. */
+/* Puts the mount point before the topic, and says what refuses the message but keeps the connection:
+   a reason >= 0x80 and why it is counted, or SUCCESS. */
 static uint8_t refuse_publish(struct worker *worker, struct connection *connection,
-                              const struct packet_publish *packet, enum drop_reason *why)
+                              struct packet_publish *packet, enum drop_reason *why)
 {
     const struct config *config = broker_config(worker->broker);
     const struct session *session = connection->session;
     *why = DROP_NOT_AUTHORIZED;
     if (packet->topic.ptr[0] == '$')
         return REASON_NOT_AUTHORIZED; /* section 4.7.2: not for clients */
+    if (!mount_topic(worker, connection, &packet->topic))
+        return REASON_TOPIC_NAME_INVALID;
     if (worker->broker->auth->has_access_checks) {
         struct slice user =
             session->user ? slice_of(session->user->name, session->user->len) : slice_of(NULL, 0);
@@ -102,7 +105,7 @@ static uint8_t refuse_publish(struct worker *worker, struct connection *connecti
     *why = DROP_MEMORY;
     if (packet->retain && packet->payload.len == 0)
         return REASON_SUCCESS; /* clearing a retained message makes room */
-    if (config->memory_limit_bytes && mem_used_bytes() > config->memory_limit_bytes)
+    if (is_over_memory_limit(worker))
         return REASON_QUOTA_EXCEEDED;
     return REASON_SUCCESS;
 }
@@ -182,8 +185,6 @@ static uint8_t route_publish(struct worker *worker, struct connection *connectio
     if (handle_control(worker, connection, packet))
         return REASON_SUCCESS;
     uint8_t reason = refuse_publish(worker, connection, packet, &why);
-    if (reason == REASON_SUCCESS && !mount_topic(worker, connection, &packet->topic))
-        reason = REASON_TOPIC_NAME_INVALID;
     if (reason != REASON_SUCCESS) {
         session_count_drop(connection->session, worker_metrics(worker), why);
         return reason;

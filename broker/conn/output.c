@@ -18,6 +18,8 @@
 #include "conn/deliver.h"
 
 #define OUTPUT_IOVECS TRANSPORT_IOVECS
+#define OUTPUT_BYTES_MAX \
+    (3u << 30) /* large payloads by reference stop here; out_bytes has 32 bits */
 
 _Static_assert(sizeof(struct chunk) <= CHUNK_BYTES - CHUNK_ROOM,
                "a chunk has room for CHUNK_ROOM bytes");
@@ -47,16 +49,17 @@ static void output_link(struct connection *connection, struct chunk *chunk)
     connection->out_last = chunk;
 }
 
-static struct chunk *output_add_chunk(struct worker *worker, struct connection *connection)
+/* An empty chunk, not yet linked. */
+static struct chunk *output_make_chunk(struct worker *worker)
 {
     struct chunk *chunk = pool_get(&worker->chunks);
     if (!chunk)
         return NULL;
+    chunk->next = NULL;
     chunk->message = NULL;
     chunk->data = (uint8_t *)(chunk + 1);
     chunk->len = 0;
     chunk->cap_left = CHUNK_BYTES - (uint32_t)sizeof(*chunk);
-    output_link(connection, chunk);
     return chunk;
 }
 
@@ -64,9 +67,10 @@ uint8_t *output_reserve(struct worker *worker, struct connection *connection, ui
 {
     struct chunk *chunk = connection->out_last;
     if (UNLIKELY(!chunk || chunk->message || chunk->cap_left < bytes)) {
-        chunk = output_add_chunk(worker, connection);
+        chunk = output_make_chunk(worker);
         if (!chunk)
             return NULL;
+        output_link(connection, chunk);
     }
     return (uint8_t *)chunk->data + chunk->len;
 }
@@ -80,29 +84,59 @@ void output_commit(struct worker *worker, struct connection *connection, uint32_
     output_mark_dirty(worker, connection);
 }
 
-bool output_append(struct worker *worker, struct connection *connection, const uint8_t *bytes,
-                   uint32_t len)
+/* Chunks with these bytes, not yet linked. NULL: no memory, and none is left over. */
+static struct chunk *output_make_chunks(struct worker *worker, const uint8_t *bytes, uint32_t len)
 {
+    struct chunk *first = NULL, **last = &first;
     while (len) {
-        struct chunk *chunk = connection->out_last;
-        uint32_t room = chunk && !chunk->message ? chunk->cap_left : 0;
-        if (room == 0) {
-            if (!output_add_chunk(worker, connection))
-                return false;
-            continue;
+        struct chunk *chunk = output_make_chunk(worker);
+        if (!chunk) {
+            while ((chunk = first)) {
+                first = chunk->next;
+                pool_put(&worker->chunks, chunk);
+            }
+            return NULL;
         }
-        uint32_t part = len < room ? len : room;
-        memcpy((uint8_t *)chunk->data + chunk->len, bytes, part);
-        output_commit(worker, connection, part);
+        uint32_t part = len < chunk->cap_left ? len : chunk->cap_left;
+        memcpy((uint8_t *)chunk->data, bytes, part);
+        chunk->len = part;
+        chunk->cap_left -= part;
+        *last = chunk;
+        last = &chunk->next;
         bytes += part;
         len -= part;
     }
+    return first;
+}
+
+bool output_append(struct worker *worker, struct connection *connection, const uint8_t *bytes,
+                   uint32_t len)
+{
+    struct chunk *tail = connection->out_last;
+    uint32_t room = tail && !tail->message ? tail->cap_left : 0;
+    uint32_t part = len < room ? len : room;
+    struct chunk *more = NULL;
+    if (part < len && !(more = output_make_chunks(worker, bytes + part, len - part)))
+        return false;
+    if (part) {
+        memcpy((uint8_t *)tail->data + tail->len, bytes, part);
+        output_commit(worker, connection, part);
+    }
+    while (more) {
+        struct chunk *next = more->next;
+        output_link(connection, more);
+        connection->out_bytes += more->len;
+        more = next;
+    }
+    output_mark_dirty(worker, connection);
     return true;
 }
 
 bool output_refer(struct worker *worker, struct connection *connection, struct message *message,
                   struct slice bytes)
 {
+    if (connection->out_bytes > OUTPUT_BYTES_MAX - bytes.len)
+        return false;
     struct chunk *chunk = pool_get(&worker->references);
     if (!chunk)
         return false;

@@ -30,7 +30,8 @@ void output_commit(struct worker *worker, struct connection *connection, uint32_
 /* Copies any number of bytes. False without memory: nothing was added. */
 bool output_append(struct worker *worker, struct connection *connection, const uint8_t *bytes,
                    uint32_t len);
-/* Refers to bytes of a message; takes a reference of its own. */
+/* Refers to bytes of a message; takes a reference of its own. False without memory, or with more
+   than 3 GiB waiting. */
 bool output_refer(struct worker *worker, struct connection *connection, struct message *message,
                   struct slice bytes);
 /* The transport has bytes of its own: they go out with the next write. */

@@ -372,6 +372,7 @@ uint32_t publish_message(struct worker *worker, struct connection *by,
     for (uint32_t i = 0; i < matches->dropped_groups; i++)
         metric_drop(worker_metrics(worker), DROP_NO_SHARED_MEMBER);
     uint32_t count = matches->count;
+    worker->work_units += matches->looked_up + count;
     if (count)
         publish_spread(worker, by, publication);
     return count;

@@ -66,7 +66,8 @@ static void write_if_much(struct worker *worker, struct connection *connection)
         output_write(worker, connection);
 }
 
-/* The topic as this connection's clients see it: without the listener's mount point. */
+/* The topic as this connection's clients see it: without the listener's mount point. Empty when they
+   do not: "site/#" matches "site" and "site/" too, which are not below "site/". */
 static struct slice visible_topic(struct worker *worker, const struct connection *connection,
                                   struct slice topic)
 {
@@ -74,7 +75,7 @@ static struct slice visible_topic(struct worker *worker, const struct connection
     if (LIKELY(!mount))
         return topic;
     struct slice prefix = slice_str(mount);
-    return slice_starts_with(topic, prefix) ? slice_skip(topic, prefix.len) : topic;
+    return slice_starts_with(topic, prefix) ? slice_skip(topic, prefix.len) : slice_of(NULL, 0);
 }
 
 static bool copy_form(struct worker *worker, struct connection *connection,
@@ -126,8 +127,10 @@ static bool send_large(struct worker *worker, struct connection *connection,
     else if (ok && publication->payload.len)
         ok = output_append(worker, connection, publication->payload.ptr,
                            (uint32_t)publication->payload.len);
-    if (!ok) /* half a packet cannot be taken back */
+    if (!ok) { /* half a packet cannot be taken back, and nothing may follow it */
+        output_give_up(worker, connection);
         connection_close_plain(worker, connection, CLOSE_MEMORY);
+    }
     return ok;
 }
 
@@ -170,6 +173,8 @@ static void form_set_alias(struct connection *connection, struct publish_form *f
 static enum send_result send_form(struct worker *worker, struct connection *connection,
                                   struct publication *publication, struct publish_form *form)
 {
+    if (UNLIKELY(form->topic.len == 0))
+        return SEND_NOT_VISIBLE;
     uint32_t total = encode_publish_bytes(form);
     bool has_alias = connection_alias_max(connection) && connection->version == MQTT_5;
     if (total > connection->packet_bytes_max ||
@@ -232,6 +237,8 @@ static enum send_result send_cached(struct worker *worker, struct connection *co
     if (!entry) {
         struct publish_form form;
         fill_form(worker, connection, publication, options, &form);
+        if (UNLIKELY(form.topic.len == 0))
+            return SEND_NOT_VISIBLE;
         entry = cache_form(worker->forms, &key, &form, publication->payload);
         if (!entry)
             return send_form(worker, connection, publication, &form);

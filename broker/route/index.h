@@ -122,6 +122,7 @@ struct index_matches {
     uint32_t count, cap;
     uint32_t lists; /* how many filters gave at least one: with 1 no session can be there twice */
     uint32_t dropped_groups; /* share groups without anyone to take it */
+    uint32_t looked_up;      /* look-ups that it took */
 };
 
 void index_matches_fini(struct index_matches *matches);

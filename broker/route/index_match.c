@@ -24,6 +24,7 @@ struct index_walk {
     const struct index_query *query;
     struct index_matches *matches;
     enum err err;
+    uint32_t looked_up;
 };
 
 /* A plus node whose '+' took level - 1 of the topic; depths below `depth` are done. */
@@ -130,6 +131,7 @@ static bool frame_advance(struct index_walk *walk, struct index_frame *frame,
             index_path_key(walk->index, path, frame->level, to, frame->node, kinds);
         struct index_found found;
         index_table_find(&frame->shard->table, &key, &found);
+        walk->looked_up++;
         walk_take(walk, found.exact);
         walk_take(walk, found.hash);
         if (found.plus) {
@@ -205,7 +207,8 @@ enum err index_match(struct index *index, struct slice topic, const struct index
     walk.query = query;
     walk.matches = matches;
     walk.err = ERR_OK;
-    matches->count = matches->lists = matches->dropped_groups = 0;
+    walk.looked_up = 0;
+    matches->count = matches->lists = matches->dropped_groups = matches->looked_up = 0;
     if (!index_path_init(index, &walk.path, topic))
         return ERR_LIMIT;
     uint32_t count = walk_top_keys(&walk, keys);
@@ -220,5 +223,6 @@ enum err index_match(struct index *index, struct slice topic, const struct index
         if (found.plus)
             walk_branch(&walk, shard, found.plus, keys[i].levels);
     }
+    matches->looked_up = walk.looked_up + count;
     return walk.err;
 }

@@ -34,7 +34,9 @@
 
 #define EVENTS_MAX 512 /* descriptors looked at in a turn, at most */
 #define EVENTS_MIN 16
-#define TURN_LONG_NS 4000000u /* a turn that took longer looks at fewer next time */
+#define READ_BUDGET_NS 2000000u /* of a turn: what is left over is read in the next */
+#define EVENTS_PER_LOOK 4       /* descriptors between two looks at the clock */
+#define TURN_LONG_NS 4000000u   /* a turn that took longer looks at fewer next time */
 #define TURN_SHORT_NS 2000000u
 #define MAIL_BUDGET_BYTES (256u * 1024) /* some thousand records: a millisecond or two */
 #define TIMERS_BUDGET 1000u             /* objects of each heap */
@@ -132,6 +134,11 @@ static void reactor_read(struct reactor *reactor, const struct epoll_event *even
             reactor->group->io_handlers[io->kind](reactor, io, events[i].events);
         else
             reactor_drain_wake(reactor);
+        if (i % EVENTS_PER_LOOK == EVENTS_PER_LOOK - 1 &&
+            clock_real_ns() > reactor->read_until_ns && i + 1 < count) {
+            reactor->has_more_work = true; /* what was not looked at is reported again */
+            return;
+        }
     }
 }
 
@@ -193,6 +200,7 @@ void reactor_turn(struct reactor *reactor, int wait_ms)
     int count = reactor_wait(reactor, events, wait_ms);
     uint64_t start_ns = clock_real_ns();
     reactor_read_clock(reactor);
+    reactor->read_until_ns = start_ns + READ_BUDGET_NS;
     reactor->has_more_work = false;
     reactor_read(reactor, events, count);
     mailbox_run(reactor, MAIL_BUDGET_BYTES);

@@ -77,10 +77,11 @@ struct reactor_heap {
 struct reactor {
     uint16_t index;
     int epoll_fd;
-    uint64_t now_ms;    /* clock_now_ms() at the start of this turn */
-    uint32_t now_tick;  /* now_ms / TIMING_TICK_MS; never 0 */
-    uint32_t now_s;     /* now_ms / 1000 */
-    bool has_more_work; /* set by anyone during the turn: do not sleep before the next */
+    uint64_t now_ms;        /* clock_now_ms() at the start of this turn */
+    uint32_t now_tick;      /* now_ms / TIMING_TICK_MS; never 0 */
+    uint32_t now_s;         /* now_ms / 1000 */
+    uint64_t read_until_ns; /* clock_real_ns(): reading goes on no longer in this turn */
+    bool has_more_work;     /* set by anyone during the turn: do not sleep before the next */
     struct reactor_group *group;
     void *app;            /* the app's part of this reactor */
     uint8_t *read_buffer; /* REACTOR_READ_BYTES; valid during one read handler */

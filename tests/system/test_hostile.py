@@ -11,6 +11,7 @@ import pytest
 import client as clients
 import mqtt_codec as codec
 from broker import IS_PEER
+from support import peer_fails
 
 
 def open_sockets(broker, count, data=b""):
@@ -249,6 +250,25 @@ def test_the_memory_limit_is_a_ceiling(broker, connect, topic):
     assert grown < 60_000, f"{grown} kB with a limit of 30 MB"
     other.ping()
     p.reset()
+
+
+@pytest.mark.config(fresh=True, sys_interval=0, memory_limit=30_000_000)
+@peer_fails("half packets are not counted")
+def test_halves_of_large_packets_stay_within_the_memory_limit(broker, connect, topic):
+    before = broker.rss_kb()
+    senders = [connect(f"s{n}") for n in range(4)]
+    block = bytes(1 << 20)
+    for sender in senders:
+        sender.send(b"\x30\x80\x80\x80\x32" + codec.string(topic("t")) + b"\x00")  # of 100 MiB
+    for _ in range(40):
+        for sender in senders:
+            sender.send(block)
+    grown = broker.rss_kb() - before
+    assert grown < 60_000, f"{grown} kB with a limit of 30 MB"
+    broker.wait_log("disconnected: memory")
+    connect("other").ping()
+    for sender in senders:
+        sender.close()
 
 
 @pytest.mark.config(fresh=True, sys_interval=0)

@@ -74,8 +74,8 @@ static inline void harness_make_tables(struct harness *h, uint32_t reactors)
     broker->sessions = session_table_new(&broker->slots);
     broker->auth = auth_new();
     BUG_ON(!broker->index || !broker->retained);
-    size_t bytes = reactors * ((sizeof(struct worker) + 63) / 64 * 64);
-    broker->workers = aligned_alloc(64, bytes);
+    size_t bytes = reactors * sizeof(struct worker);
+    broker->workers = aligned_alloc(_Alignof(struct worker), bytes);
     memset(broker->workers, 0, bytes);
     for (uint32_t i = 0; i < reactors; i++)
         worker_init(&broker->workers[i], broker, &h->group->reactors[i]);

@@ -361,6 +361,48 @@ static void clean_start_fits_when_global_max_clients_is_reached(void **state)
     harness_free(h);
 }
 
+static uint32_t slow_seen, slow_last;
+static bool slow_is_in_order;
+
+/* Publications that take 100 us each. */
+static bool slow_control(struct worker *worker, struct connection *connection,
+                         const struct publication *publication)
+{
+    uint64_t until_ns = clock_real_ns() + 100000;
+    uint32_t number;
+    (void)worker, (void)connection;
+    memcpy(&number, publication->payload.ptr, sizeof(number));
+    slow_is_in_order = slow_is_in_order && number == slow_last + 1;
+    slow_last = number;
+    slow_seen++;
+    while (clock_real_ns() < until_ns) {
+    }
+    return true;
+}
+
+/* A read full of packets that take long: the others have their turn in between. */
+static void one_read_that_takes_long_is_worked_off_in_slices(void **state)
+{
+    (void)state;
+    struct harness *h = harness_new(1, "");
+    h->broker.hooks.control = slow_control;
+    struct client *p = client_of(h, 0, "P", 0);
+    slow_seen = slow_last = 0;
+    slow_is_in_order = true;
+    for (uint32_t i = 1; i <= 250; i++)
+        client_publish_bytes(p, "$CONTROL/x", &i, sizeof(i), 0, 0, false);
+    client_send(p, "\xC0\x00", 2); /* PINGREQ */
+    harness_turn(h, 0);
+    assert_true(slow_seen > 0 && slow_seen < 200);
+    for (uint32_t turn = 0; turn < 500 && slow_seen < 250; turn++)
+        harness_turn(h, 0);
+    harness_settle(h);
+    assert_int_equal(slow_seen, 250);
+    assert_true(slow_is_in_order);
+    client_expect(p, PACKET_PINGRESP);
+    harness_free(h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -374,6 +416,7 @@ int main(void)
         cmocka_unit_test(merged_ids_survive_queue_and_move),
         cmocka_unit_test(overlapping_subscriptions_give_a_copy_each_by_default),
         cmocka_unit_test(publishers_wait_for_memory_and_go_on),
+        cmocka_unit_test(one_read_that_takes_long_is_worked_off_in_slices),
         cmocka_unit_test(publications_beyond_the_memory_limit_are_refused_and_counted),
         cmocka_unit_test(qos2_from_a_client_is_published_once),
         cmocka_unit_test(qos2_that_was_refused_leaves_its_id_free),
