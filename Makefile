@@ -9,7 +9,7 @@
 ## make tsan        all tests under ThreadSanitizer; PARTS as above
 ## make fuzz        fuzzes with libFuzzer; T="topic" a target or some (default: all), S=60 seconds for each
 ## make bench       benchmarks, with mosquitto beside it if it is installed
-## make install     program, manual pages, example configuration, systemd unit; PREFIX=/usr/local DESTDIR=
+## make install     program, manual pages, /etc/dunlin, systemd unit; PREFIX=/usr/local DESTDIR= sysconfdir=/etc
 ## make uninstall   takes them away again
 ## make clean       removes all build folders
 ##
@@ -19,7 +19,7 @@ FLAVOUR    ?= release
 PREFIX     ?= /usr/local
 bindir     ?= $(PREFIX)/sbin
 mandir     ?= $(PREFIX)/share/man
-sysconfdir ?= $(if $(filter /usr,$(PREFIX)),/etc,$(PREFIX)/etc)
+sysconfdir ?= /etc
 unitdir    ?= $(PREFIX)/lib/systemd/system
 
 ifeq ($(origin CC),default)
@@ -65,7 +65,7 @@ Q    := $(if $(V),,@)
 LINK  = @mkdir -p $(@D)$(if $(V),,; echo "  link $@")
 LINK += ; $(if $(V),set -x;) $(CC) $(C_FLAGS) $(LD_FLAGS) -o $@ $^
 
-all: $B/dunlin
+all: $B/dunlin ; @:
 
 $B/dunlin: $B/obj/broker/main.o $B/libdunlin.a
 	$(LINK) $(LIBS)
@@ -98,8 +98,8 @@ $(FUZZ_BIN): $B/%: $B/obj/%.o $B/libdunlin.a
 $(REPLAY_BIN): $B/tests/fuzz/replay_%: $B/obj/tests/fuzz/fuzz_%.o $B/obj/tests/fuzz/replay.o $B/libdunlin.a
 	$(LINK) $(LIBS)
 
-unit-bins: $(UNIT_BIN) $(REPLAY_BIN)
-bench-bins: $(BENCH_BIN) $B/tests/bench/load $B/tests/bench/relay
+unit-bins: $(UNIT_BIN) $(REPLAY_BIN) ; @:
+bench-bins: $(BENCH_BIN) $B/tests/bench/load $B/tests/bench/relay ; @:
 
 # ---- using ----
 
@@ -138,7 +138,7 @@ bench: $B/dunlin bench-bins
 INSTALLED = $(bindir)/dunlin $(mandir)/man8/dunlin.8 $(mandir)/man5/dunlin.conf.5 \
             $(sysconfdir)/dunlin/dunlin.conf.example $(unitdir)/dunlin.service
 
-install: $B/dunlin
+install: $B/dunlin ; @:
 	install -d $(sort $(dir $(INSTALLED:%=$(DESTDIR)%)))
 	install -m 755 $B/dunlin $(DESTDIR)$(bindir)/dunlin
 	$B/dunlin --print-man8 >$(DESTDIR)$(mandir)/man8/dunlin.8

@@ -1,7 +1,7 @@
 /*
  * server.c: see server.h.
  *
- * The main thread sleeps in sigtimedwait() and does what is nobody's in particular: reload, and the
+ * The main thread sleeps in sigwaitinfo() and does what is nobody's in particular: reload, and the
  * order of stopping: refuse new ones -> DISCONNECT 0x8B to all and wills by the rules, each reactor
  * its own -> stop the reactors -> free.
  */
@@ -135,16 +135,6 @@ struct server *server_new(struct config *config, char **error)
         }
     }
     return server;
-}
-
-struct auth *server_auth(struct server *server)
-{
-    return server->broker.auth;
-}
-
-uint16_t server_port(const struct server *server, uint32_t listener)
-{
-    return server->first_config->listeners[listener].port;
 }
 
 static void log_change(void *ctx, const char *directive, bool is_reloadable, const char *old_value,

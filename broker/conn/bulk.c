@@ -59,8 +59,7 @@ void bulk_answer(struct worker *worker, struct connection *connection, uint8_t t
     if (packet != small)
         mem_free(packet);
     if (connection->state == CONNECTION_CONNECTED && connection->session->replays)
-        deliver_pump(worker,
-                     connection->session); /* the first of them before the client sees SUBACK */
+        deliver_pump(worker, connection->session); /* retained messages begin in the same write */
 }
 
 static bool bulk_run(struct reactor *reactor, struct job *job)

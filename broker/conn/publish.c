@@ -21,7 +21,6 @@
 #include "conn/merge.h"
 #include "conn/moving.h"
 #include "mqtt/property.h"
-#include "runtime/log.h"
 
 #define SPREAD_TARGETS 2048u    /* deliveries in one go */
 #define SPREAD_TURN 16384u      /* in one turn, then publications to more than */

@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "conn/bulk.h"
+#include "conn/handlers.h"
 #include "conn/replay.h"
 #include "conn/send.h"
 #include "mqtt/encode.h"
@@ -68,7 +69,7 @@ static struct subscription *find_subscription(struct session *session,
     return NULL;
 }
 
-static bool is_sessions_filter(const struct topic_filter *filter)
+static bool is_sys_filter(const struct topic_filter *filter)
 {
     return slice_starts_with(filter->filter, SLICE_LIT("$SYS/")) && !filter->is_shared;
 }
@@ -146,7 +147,7 @@ uint8_t subscribe_one(struct worker *worker, struct connection *connection,
     }
     log_subscribe(connection, LOG_SUBSCRIBE, "subscribes to", filter.full, qos);
     start_replay(worker, session, &filter, subscriber, wish->retain_handling, !old);
-    if (is_sessions_filter(&filter) && worker->broker->hooks.subscribed)
+    if (is_sys_filter(&filter) && worker->broker->hooks.subscribed)
         worker->broker->hooks.subscribed(worker, session, filter.filter, subscriber,
                                          wish->retain_handling, !old);
     return qos;
@@ -174,7 +175,7 @@ uint8_t unsubscribe_one(struct worker *worker, struct connection *connection, st
     subscribe_remove(worker, session, subscription);
     if (session->replays && filter.filter.len)
         replay_stop(session, filter.filter);
-    if (is_sessions_filter(&filter) && worker->broker->hooks.unsubscribed)
+    if (is_sys_filter(&filter) && worker->broker->hooks.unsubscribed)
         worker->broker->hooks.unsubscribed(worker, session, filter.filter);
     return REASON_SUCCESS;
 }

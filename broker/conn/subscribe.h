@@ -19,8 +19,4 @@ void subscribe_remove(struct worker *worker, struct session *session,
 /* The place in the index that a subscription of a session stands for. */
 struct index_place subscribe_place(const struct subscription *subscription);
 
-void on_subscribe(struct worker *worker, struct connection *connection, const struct frame *frame);
-void on_unsubscribe(struct worker *worker, struct connection *connection,
-                    const struct frame *frame);
-
 #endif

@@ -1,5 +1,5 @@
 /*
- * index.c: subscriptions come and go. index_private.h has the drawing of nodes and keys.
+ * index.c: subscriptions come and go. index_types.h has the drawing of nodes and keys.
  *
  * A filter's node is found run by run; what is missing is made, and unlinked again when nobody
  * needs it: a node lives as long as it has subscribers, share groups or children.

@@ -35,7 +35,6 @@ struct message {
 
 #define MESSAGE_RETAIN 0x01u     /* published with RETAIN 1 */
 #define MESSAGE_ADMIN_ONLY 0x02u /* for sessions of admins only: session documents */
-#define MESSAGE_HAS_USERS 0x04u
 
 struct publication {
     struct slice topic;      /* full topic, alias resolved, mount point added */

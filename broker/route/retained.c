@@ -107,13 +107,13 @@ static struct retained_node *shard_find(struct retained_shard *shard, struct sli
     return node && slice_eq(retained_node_topic(node), topic) ? node : NULL;
 }
 
-struct message *retained_get(struct retained *retained, struct slice topic, uint32_t now_s)
+struct message *retained_get(struct retained *retained, struct slice topic, uint32_t now_tick)
 {
     struct retained_node *node = shard_find(retained_shard_of(retained, topic), topic, NULL);
     if (!node)
         return NULL;
     struct message *message = retained_node_message(node);
-    return retained_is_expired(message->expires_tick, now_s) ? NULL : message_ref(message);
+    return retained_is_expired(message->expires_tick, now_tick) ? NULL : message_ref(message);
 }
 
 /* --- letting go --- */
@@ -298,7 +298,7 @@ static void sweep_remember(struct retained *retained, struct slice topic)
 
 /* Goes on in the present shard, under its mutex; true when it came to its end. */
 static bool sweep_shard(struct retained *retained, struct retained_shard *shard,
-                        struct epoch_participant *me, uint32_t now_s, uint32_t *budget,
+                        struct epoch_participant *me, uint32_t now_tick, uint32_t *budget,
                         uint32_t *removed)
 {
     struct retained_node *before[RETAINED_HEIGHT_MAX];
@@ -310,7 +310,7 @@ static bool sweep_shard(struct retained *retained, struct retained_shard *shard,
     for (; node && *budget > 0; node = retained_link(node->next)) {
         --*budget;
         last = node;
-        if (!retained_is_expired(node->expires_tick, now_s))
+        if (!retained_is_expired(node->expires_tick, now_tick))
             continue;
         shard_find(shard, retained_node_topic(node), before);
         shard_unlink(shard, me, before, node);
@@ -321,7 +321,7 @@ static bool sweep_shard(struct retained *retained, struct retained_shard *shard,
     return node == NULL;
 }
 
-uint32_t retained_sweep(struct retained *retained, struct epoch_participant *me, uint32_t now_s,
+uint32_t retained_sweep(struct retained *retained, struct epoch_participant *me, uint32_t now_tick,
                         uint32_t budget)
 {
     uint32_t removed = 0;
@@ -329,7 +329,7 @@ uint32_t retained_sweep(struct retained *retained, struct epoch_participant *me,
         struct retained_shard *shard = &retained->shards[retained->sweep_shard];
         pthread_mutex_lock(&shard->mutex);
         bool is_done =
-            shard->expiring == 0 || sweep_shard(retained, shard, me, now_s, &budget, &removed);
+            shard->expiring == 0 || sweep_shard(retained, shard, me, now_tick, &budget, &removed);
         pthread_mutex_unlock(&shard->mutex);
         if (!is_done)
             break;

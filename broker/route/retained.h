@@ -23,8 +23,7 @@ struct retained *retained_new(uint32_t shards /* power of two */);
 /* After epoch_drain(), with no other thread at work. */
 void retained_free(struct retained *retained);
 
-/* Below, what now_s is counted in is the caller's choice, as long as the messages' expiry is too.
- */
+/* now_tick is the reactor's, as the messages' expiry is. */
 
 /* Keeps `message` as the retained one of its topic (takes a reference of its own), replacing.
  * [MQTT-3.3.1-5] */
@@ -33,7 +32,7 @@ enum err retained_set(struct retained *retained, struct epoch_participant *me,
 /* Forgets the topic's; true when there was one. [MQTT-3.3.1-6] */
 bool retained_clear(struct retained *retained, struct epoch_participant *me, struct slice topic);
 /* The message of a topic, with a reference for the caller, or NULL. Expired ones are not given. */
-struct message *retained_get(struct retained *retained, struct slice topic, uint32_t now_s);
+struct message *retained_get(struct retained *retained, struct slice topic, uint32_t now_tick);
 
 /* A walk over everything that matches a filter. Owned by one reactor; small; the filter is copied.
  */
@@ -53,11 +52,12 @@ enum retained_step {
    one look-up. Without memory for its place it gives RETAINED_AGAIN and uses up the budget. A
    message set during the walk may or may not be given; none is given twice. */
 enum retained_step retained_cursor_next(struct retained *retained, struct retained_cursor *cursor,
-                                        uint32_t now_s, uint32_t *budget, struct message **message);
+                                        uint32_t now_tick, uint32_t *budget,
+                                        struct message **message);
 
 /* Removes expired messages, a slice at a time: looks at up to `budget` nodes from where the last
    call ended. Returns how many it removed. One caller (reactor 0). */
-uint32_t retained_sweep(struct retained *retained, struct epoch_participant *me, uint32_t now_s,
+uint32_t retained_sweep(struct retained *retained, struct epoch_participant *me, uint32_t now_tick,
                         uint32_t budget);
 
 struct retained_stats {

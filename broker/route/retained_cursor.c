@@ -203,7 +203,7 @@ static struct retained_node *cursor_leap(struct retained_shard *shard, struct re
 /* The next match in this shard: the node; its message, or NULL, at the end of the shard or of
  * the budget. The node last looked at is *seen. */
 static struct message *shard_next(struct retained_shard *shard, struct retained_cursor *cursor,
-                                  uint32_t now_s, uint32_t *budget, struct retained_node **seen,
+                                  uint32_t now_tick, uint32_t *budget, struct retained_node **seen,
                                   bool *is_end)
 {
     struct slice filter = slice_of(cursor->filter, cursor->filter_bytes);
@@ -217,7 +217,7 @@ static struct message *shard_next(struct retained_shard *shard, struct retained_
         budget_spend(budget, 1);
         *seen = node;
         struct message *message = retained_node_message(node);
-        if (verdict == VERDICT_MATCH && !retained_is_expired(message->expires_tick, now_s))
+        if (verdict == VERDICT_MATCH && !retained_is_expired(message->expires_tick, now_tick))
             return message;
         node = verdict == VERDICT_SEEK ? cursor_leap(shard, node, &target, budget)
                                        : retained_link(node->next);
@@ -233,7 +233,8 @@ static void cursor_leave_shard(struct retained *retained, struct retained_cursor
 }
 
 enum retained_step retained_cursor_next(struct retained *retained, struct retained_cursor *cursor,
-                                        uint32_t now_s, uint32_t *budget, struct message **message)
+                                        uint32_t now_tick, uint32_t *budget,
+                                        struct message **message)
 {
     while (!cursor->is_done) {
         struct retained_node *seen;
@@ -241,7 +242,7 @@ enum retained_step retained_cursor_next(struct retained *retained, struct retain
         if (*budget == 0)
             return RETAINED_AGAIN;
         struct message *found =
-            shard_next(cursor_shard(retained, cursor), cursor, now_s, budget, &seen, &is_end);
+            shard_next(cursor_shard(retained, cursor), cursor, now_tick, budget, &seen, &is_end);
         if (!is_end && seen && !cursor_remember(cursor, seen)) {
             *budget = 0; /* no memory: the same slice again, later */
             return RETAINED_AGAIN;

@@ -71,9 +71,9 @@ static inline struct message *retained_node_message(const struct retained_node *
     return atomic_load_explicit(&node->message, memory_order_acquire);
 }
 
-static inline bool retained_is_expired(uint32_t expires_tick, uint32_t now_s)
+static inline bool retained_is_expired(uint32_t expires_tick, uint32_t now_tick)
 {
-    return expires_tick && expires_tick <= now_s;
+    return expires_tick && expires_tick <= now_tick;
 }
 
 /* True when the topic lies before the target. */

@@ -46,7 +46,7 @@ struct io {
 typedef void (*io_handler)(struct reactor *reactor, struct io *io, uint32_t events);
 typedef void (*mail_handler)(struct reactor *reactor, void *payload, uint32_t bytes);
 
-/* Work done in slices: run() does at most about 100 us of it and returns true when the job is over
+/* Work done in slices: run() does at most about 50 us of it and returns true when the job is over
    (it has been unlinked before, and may be freed or added again by run()). On false it goes on,
    perhaps in the same turn: a job that waits for something ends, and is added again by what it
    waits for. A zeroed link will do at first; list_unlink() takes a job away that was added, but not

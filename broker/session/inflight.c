@@ -1,8 +1,8 @@
 /*
  * inflight.c: see inflight.h.
  *
- * Invariant: count <= mask, except at the full 65,536 places where id 0 is never used: so a free
- * place exists among the next mask + 1 ids. Two ids in the table never share a place, so doubling
+ * Invariant: before an entry is added count <= mask, also at the full 65,536 places, where id 0 is
+ * never used: so a free place exists among the next mask + 1 ids. Two ids in the table never share a place, so doubling
  * cannot collide either.
  */
 #include "session/inflight.h"
@@ -31,7 +31,7 @@ static bool inflight_resize(struct inflight *inflight, uint32_t cap)
     return true;
 }
 
-/* Room for one more entry: at most three quarters full until the largest size. */
+/* Room for one more entry: doubles when all places are taken. */
 static bool inflight_make_room(struct inflight *inflight)
 {
     if (!inflight->entries)

@@ -2,8 +2,8 @@
  * inflight.h: QoS 1 and 2 messages sent to a client and not yet fully acknowledged.
  *
  * A table whose place is packet id modulo capacity; ids are given out in turn and one whose place
- * is taken is passed over, so finding, adding and removing are O(1) whatever the order of
- * acknowledgements. What was sent first is known by a sequence number, for retransmission in order
+ * is taken is passed over, so finding and removing are O(1) whatever the order of acknowledgements,
+ * and adding is while some places are free (with thousands in flight and few free it looks at all). What was sent first is known by a sequence number, for retransmission in order
  * [MQTT-4.4.0-1] [MQTT-4.6.0-1].
  *
  * Owned by the session's reactor. 40 bytes an entry, capacity grows by doubling from 4 up to

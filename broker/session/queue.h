@@ -2,7 +2,7 @@
  * queue.h: messages waiting for a session: a first-in first-out list of references in small blocks.
  *
  * Blocks of 15 entries: nothing is ever moved or copied, so a million queued messages cost no
- * reactor a pause. Owned by the session's reactor. Cost: 24 bytes an entry, one allocation for 15.
+ * reactor a pause. Owned by the session's reactor. Cost: 32 bytes an entry, one allocation for 15.
  */
 #ifndef SESSION_QUEUE_H
 #define SESSION_QUEUE_H

@@ -149,7 +149,9 @@ def paho(broker, prefix):
     made = []
 
     def make(name, version, will=None, transport="tcp"):
-        c = mqtt.Client(client_id=prefix + name, protocol=version, transport=transport)
+        newer = getattr(mqtt, "CallbackAPIVersion", None)  # from 2.0 on
+        api = [newer.VERSION2] if newer else []
+        c = mqtt.Client(*api, client_id=prefix + name, protocol=version, transport=transport)
         c.events = queue.Queue()
         c.on_connect = lambda *a: c.events.put("connected")
         c.on_subscribe = lambda *a: c.events.put("subscribed")
@@ -262,7 +264,9 @@ def mqttjs():
                                 "mqtt@5"], check=True, timeout=90, capture_output=True)
             except (subprocess.SubprocessError, OSError) as error:
                 (folder / "refused").touch()
-                pytest.skip(f"npm could not install mqtt: {error}")
+                said = (getattr(error, "stderr", None) or b"").decode(errors="replace")[-300:]
+                pytest.skip(f"npm could not install mqtt: {error} {said}")
+            (folder / "refused").unlink(missing_ok=True)
             (folder / "installed").touch()
     return module
 
