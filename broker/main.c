@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <grp.h>
+#include <malloc.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -126,6 +127,9 @@ static int run(struct config *config, const struct config_args *args)
 {
     FILE *pid_file;
     block_signals();
+    /* Large blocks, the packets of a few, go back to the system when they are freed, and grow
+       without copying. glibc raises this by itself otherwise, and then keeps hundreds of MB. */
+    mallopt(M_MMAP_THRESHOLD, 1 << 20);
     uint64_t descriptors = listener_raise_descriptors();
     if (log_open(config)) {
         fprintf(stderr, "dunlin: cannot open the log %s: %s\n",

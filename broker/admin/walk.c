@@ -72,7 +72,7 @@ static uint32_t room_of(const struct walk *walk, const struct connection *connec
 {
     struct session *session = connection->session;
     const struct flight *flight = session->flight;
-    if (connection->is_blocked || !output_has_room(connection))
+    if (connection->is_blocked || !output_has_room(walk->worker, connection))
         return 0;
     if (index_subscriber_qos(walk->subscriber) == 0)
         return SCAN_DOCUMENTS;

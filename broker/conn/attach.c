@@ -221,14 +221,16 @@ static struct session *make_session(struct worker *worker, struct connection *co
 
 static bool has_room_for_session(struct worker *worker, struct connection *connection)
 {
-    const struct config *config = broker_config(worker->broker);
-    if (!config->global_max_clients)
+    const struct pending_connect *pending = connection->pending;
+    uint32_t max = broker_config(worker->broker)->global_max_clients;
+    bool is_full = max && reactor_group_metric(worker->broker->group, METRIC_SESSIONS) >= max;
+    bool is_short = is_over_memory_limit(worker) && !pending->is_admin;
+    if (LIKELY(!is_full && !is_short))
         return true;
-    if (reactor_group_metric(worker->broker->group, METRIC_SESSIONS) < config->global_max_clients)
-        return true;
-    if (session_table_find(worker->broker->sessions, connection->pending->client_id).slot)
+    if (session_table_find(worker->broker->sessions, pending->client_id).slot)
         return true; /* a clean start: it takes the place of its own */
-    attach_refuse(worker, connection, REASON_QUOTA_EXCEEDED, "global_max_clients is reached");
+    attach_refuse(worker, connection, REASON_QUOTA_EXCEEDED,
+                  is_full ? "global_max_clients is reached" : "memory_limit is reached");
     return false;
 }
 

@@ -60,9 +60,10 @@ void attach_offline_timer(void *reactor, uint32_t handle);
 /* Publishes and forgets the will. */
 void attach_publish_will(struct worker *worker, struct session *session);
 
-/* Publishes the wills that came due in this turn. */
-void attach_publish_due_wills(struct worker *worker);
-/* Frees them, after the last turn. */
+void attach_init_wills(struct worker *worker);
+/* A publication to very many without a publisher who could wait has been spread. */
+void attach_spread_is_over(struct worker *worker);
+/* Frees wills that are due, after the last turn. */
 void attach_forget_due_wills(struct worker *worker);
 /* Starts and ends the timers of a session without connection. */
 void attach_go_offline(struct worker *worker, struct session *session);

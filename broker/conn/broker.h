@@ -107,8 +107,11 @@ struct worker {
     struct timing_heap *keepalive; /* over connections */
     struct slab offline;           /* struct offline: sessions without connection */
     struct timing_heap *offline_heap;
-    struct pool chunks;     /* output buffers */
-    struct pool references; /* output references to messages */
+    struct pool chunks;          /* output buffers */
+    uint32_t read_bytes;         /* read at a time: what cannot be handled now is kept */
+    uint32_t output_high_bytes;  /* streams stop adding to an output above this, */
+    uint32_t output_flush_bytes; /* and it is written at once: less when memory is short */
+    struct pool references;      /* output references to messages */
     struct again again;
     struct index_matches matches;
     uint16_t owner_scratch[2048]; /* owners of the matches that go to other reactors */
@@ -127,7 +130,9 @@ struct worker {
     struct stash *stash_first, **stash_last;    /* for sessions that are on their way here */
     struct list moves;                          /* requests for sessions made here */
     struct move *moves_unposted;                /* moves that there was no memory to mail */
-    struct due_will *wills_first, **wills_last; /* published at the end of the turn */
+    struct due_will *wills_first, **wills_last; /* published one after the other by wills_job */
+    struct job wills_job;
+    uint32_t spreads_without_publisher; /* under way: nobody to slow down, so wills wait */
     struct job ending_job;
     uint32_t ending_first, ending_last; /* slots of sessions that are taken apart, 0: none */
     struct scratch topic_scratch, filter_scratch;
@@ -168,11 +173,16 @@ static inline uint32_t expiry_left_s(const struct worker *worker, uint32_t expir
     return (expires_tick - worker->reactor->now_tick) / 2;
 }
 
-/* What clients can make grow has reached memory_limit. */
-static inline bool is_over_memory_limit(struct worker *worker)
+/* Whether what clients can make grow stays within memory_limit with so many bytes more. */
+static inline bool memory_has_room(struct worker *worker, uint64_t bytes)
 {
     uint64_t limit = broker_config(worker->broker)->memory_limit_bytes;
-    return UNLIKELY(limit != 0) && mem_used_bytes() > limit;
+    return LIKELY(limit == 0) || mem_used_bytes() + bytes <= limit;
+}
+
+static inline bool is_over_memory_limit(struct worker *worker)
+{
+    return !memory_has_room(worker, 0);
 }
 
 static inline struct metrics *worker_metrics(struct worker *worker)

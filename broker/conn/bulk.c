@@ -91,7 +91,8 @@ void bulk_start(struct worker *worker, struct connection *connection, uint8_t ty
                 uint16_t packet_id, uint32_t subscription_id, struct slice filters, uint32_t count)
 {
     struct connection_rare *rare = connection_rare(connection);
-    struct bulk *bulk = rare ? mem_alloc(sizeof(*bulk) + filters.len + count) : NULL;
+    size_t bytes = sizeof(struct bulk) + filters.len + count;
+    struct bulk *bulk = rare && memory_has_room(worker, bytes) ? mem_alloc(bytes) : NULL;
     if (!bulk) {
         connection_close_plain(worker, connection, CLOSE_MEMORY);
         return;

@@ -84,13 +84,21 @@ struct connection_rare *connection_rare(struct connection *connection)
     return connection->rare;
 }
 
+/* Somewhat more than memory_limit, so that whoever can free memory gets in: the owner of a long
+   queue, an admin. Who is one of them is decided at CONNECT. */
+static bool has_memory_to_accept(struct worker *worker)
+{
+    uint64_t limit = broker_config(worker->broker)->memory_limit_bytes;
+    return LIKELY(limit == 0) || mem_used_bytes() <= limit + limit / 8;
+}
+
 /* Whether another connection fits; counts it in if so. */
 static bool connection_is_admitted(struct worker *worker, const struct listener *listener)
 {
     struct broker *broker = worker->broker;
     const struct config *config = broker_config(broker);
     uint32_t max = config->listeners[listener->index].max_connections;
-    if (is_over_memory_limit(worker)) {
+    if (!has_memory_to_accept(worker)) {
         metric_add(worker_metrics(worker), METRIC_ACCEPT_MEMORY, 1);
         log_line(LOG_WARNING_, "Connection refused: memory_limit of %llu bytes is reached.",
                  (unsigned long long)config->memory_limit_bytes);
@@ -479,7 +487,8 @@ void connection_ready(struct reactor *reactor, struct io *io, uint32_t events)
     bool is_dead = events & (EPOLLERR | EPOLLHUP);
     if (is_dead)
         connection_hear_out(worker, connection);
-    else if ((events & EPOLLOUT) && output_write(worker, connection) && output_has_room(connection))
+    else if ((events & EPOLLOUT) && output_write(worker, connection) &&
+             output_has_room(worker, connection))
         deliver_drained(worker, connection);
     if (connection->state == CONNECTION_CLOSING || !(is_dead || (events & EPOLLIN)))
         return;

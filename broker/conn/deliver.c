@@ -34,16 +34,15 @@ static bool window_has_place(struct worker *worker, const struct connection *con
            inflight->count < UINT16_MAX;
 }
 
-static bool is_swamped(const struct connection *connection)
+static bool is_swamped(const struct worker *worker, const struct connection *connection)
 {
-    return connection->is_deaf ||
-           (connection->is_blocked && connection->out_bytes >= OUTPUT_HIGH_BYTES);
+    return connection->is_deaf || (connection->is_blocked && !output_has_room(worker, connection));
 }
 
 bool deliver_window_is_open(struct worker *worker, struct session *session)
 {
     struct connection *connection = session->sink;
-    if (!connection || is_swamped(connection))
+    if (!connection || is_swamped(worker, connection))
         return false;
     const struct flight *flight = session->flight;
     if (!flight)
@@ -99,7 +98,7 @@ static bool is_too_slow(struct worker *worker, struct connection *connection)
 {
     const struct config *config = broker_config(worker->broker);
     if (LIKELY(!is_over_output_limits(config, connection) &&
-               connection->out_bytes < OUTPUT_FLUSH_BYTES))
+               connection->out_bytes < worker->output_flush_bytes))
         return false;
     if (!connection->is_blocked && output_write(worker, connection) && !connection->is_blocked)
         return false;
@@ -355,7 +354,7 @@ static void pump_queue(struct worker *worker, struct session *session)
     struct delivery delivery;
     uint32_t budget = PUMP_MESSAGES_PER_CALL;
     while (session->sink && session->flight && deliver_window_is_open(worker, session) &&
-           output_has_room(session->sink)) {
+           output_has_room(worker, session->sink)) {
         if (budget-- == 0) {
             again_add(worker, session->sink);
             return;
@@ -380,7 +379,7 @@ static void pump_queue_qos0(struct worker *worker, struct session *session)
     uint32_t budget = PUMP_MESSAGES_PER_CALL;
     while (session->sink && session->flight->queue_qos0.count) {
         struct connection *connection = session->sink;
-        if (!output_has_room(connection) || connection->is_blocked)
+        if (!output_has_room(worker, connection) || connection->is_blocked)
             return;
         if (budget-- == 0) {
             again_add(worker, connection);
@@ -422,7 +421,7 @@ static bool resend_unsent(struct worker *worker, struct session *session)
     struct flight *flight = session->flight;
     struct inflight_entry *entry;
     while ((entry = next_unsent(flight, &flight->release_at, true))) {
-        if (!output_has_room(session->sink))
+        if (!output_has_room(worker, session->sink))
             return false;
         entry->is_sent = true;
         send_ack(worker, session->sink, PACKET_PUBREL, entry->packet_id, 0, NULL);
@@ -432,7 +431,7 @@ static bool resend_unsent(struct worker *worker, struct session *session)
     while ((entry = next_unsent(flight, &flight->resend_at, false))) {
         const struct connection *connection = session->sink;
         if (flight->inflight.published >= connection->receive_maximum ||
-            !output_has_room(connection))
+            !output_has_room(worker, connection))
             return false;
         send_entry(worker, session, entry, true);
         if (!session->sink)

@@ -91,8 +91,7 @@ void attach_offline_timer(void *reactor, uint32_t handle)
     offline_arm(worker, session, offline);
 }
 
-/* A will on its way: published at the end of the turn, because wills are found in the middle of
- * deliveries. */
+/* A will on its way: published by a job, because wills are found in the middle of deliveries. */
 struct due_will {
     struct due_will *next;
     struct will *will;
@@ -114,32 +113,55 @@ void attach_publish_will(struct worker *worker, struct session *session)
     *due = (struct due_will){.will = will, .publisher = hash_bytes(session_id(session))};
     *worker->wills_last = due;
     worker->wills_last = &due->next;
+    reactor_job_add(worker->reactor, &worker->wills_job);
 }
 
-void attach_publish_due_wills(struct worker *worker)
+static void publish_will(struct worker *worker, const struct due_will *due)
 {
+    struct message *message = due->will->message;
+    struct publication publication = {
+        .topic = message_topic(message),
+        .properties = message_properties(message),
+        .properties_forwarded_bytes = message->properties_bytes,
+        .payload = message_payload(message),
+        .qos = message->qos,
+        .flags = message->flags,
+        .publisher = due->publisher,
+        .expires_tick = due->will->has_expiry ? expiry_tick(worker, due->will->expiry_s) : 0,
+    };
+    publish_message(worker, NULL, &publication);
+    publication_fini(&publication);
+}
+
+/* One will a slice: when ten thousand clients vanish at once, the others have their turn in between.
+   One that is still being spread to very many holds back the next: nobody else would. */
+static bool wills_run(struct reactor *reactor, struct job *job)
+{
+    struct worker *worker = worker_of(reactor);
     struct due_will *due = worker->wills_first;
-    worker->wills_first = NULL;
+    (void)job;
+    if (!due || worker->spreads_without_publisher)
+        return true;
+    worker->wills_first = due->next;
+    if (!due->next)
+        worker->wills_last = &worker->wills_first;
+    publish_will(worker, due);
+    will_free(due->will);
+    mem_free(due);
+    return false;
+}
+
+void attach_spread_is_over(struct worker *worker)
+{
+    worker->spreads_without_publisher--;
+    if (worker->wills_first)
+        reactor_job_add(worker->reactor, &worker->wills_job);
+}
+
+void attach_init_wills(struct worker *worker)
+{
     worker->wills_last = &worker->wills_first;
-    while (due) {
-        struct due_will *next = due->next;
-        struct message *message = due->will->message;
-        struct publication publication = {
-            .topic = message_topic(message),
-            .properties = message_properties(message),
-            .properties_forwarded_bytes = message->properties_bytes,
-            .payload = message_payload(message),
-            .qos = message->qos,
-            .flags = message->flags,
-            .publisher = due->publisher,
-            .expires_tick = due->will->has_expiry ? expiry_tick(worker, due->will->expiry_s) : 0,
-        };
-        publish_message(worker, NULL, &publication);
-        publication_fini(&publication);
-        will_free(due->will);
-        mem_free(due);
-        due = next;
-    }
+    worker->wills_job.run = wills_run;
 }
 
 void attach_forget_due_wills(struct worker *worker)

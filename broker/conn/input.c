@@ -36,7 +36,7 @@ static uint32_t input_packet_bytes_max(struct worker *worker, const struct conne
     return max;
 }
 
-#define HOLD_STOPS_PARSING (HOLD_WAITING | HOLD_BULK | HOLD_SPREAD | HOLD_TURN)
+#define HOLD_STOPS_PARSING (HOLD_WAITING | HOLD_OUTPUT | HOLD_BULK | HOLD_SPREAD | HOLD_TURN)
 /* The clock is looked at when this much has been done, each unit some 50 to 100 ns: a packet, a
    look-up of its topic, a delivery. */
 #define INPUT_UNITS_PER_LOOK 64u
@@ -50,6 +50,15 @@ static bool input_is_long(struct worker *worker, uint32_t *units)
         return false;
     *units = 0;
     return clock_real_ns() > worker->reactor->read_until_ns;
+}
+
+/* A client that does not read what we answer is not read either. */
+static void input_brake(struct worker *worker, struct connection *connection)
+{
+    if (!connection->is_blocked)
+        output_write(worker, connection);
+    if (connection->is_blocked && connection->out_bytes > worker->output_high_bytes)
+        connection_hold(worker, connection, HOLD_OUTPUT);
 }
 
 /* The first thing that a web browser says is told apart, for whoever reads the log. */
@@ -83,6 +92,8 @@ size_t connection_input(struct worker *worker, struct connection *connection, st
         connection->last_packet_tick = worker->reactor->now_tick;
         metric_add(worker_metrics(worker), METRIC_MESSAGES_RECEIVED, 1);
         dispatch_packet(worker, connection, &frame);
+        if (UNLIKELY(connection->out_bytes > worker->output_high_bytes))
+            input_brake(worker, connection);
         if (input_is_long(worker, &units) && in.len && connection->state != CONNECTION_CLOSING)
             again_add_input(worker, connection);
     }
@@ -191,9 +202,9 @@ static struct tail *input_grow_tail(struct worker *worker, struct connection *co
     struct tail *tail = connection->tail;
     if (tail->cap > tail->len)
         return tail;
-    if (is_over_memory_limit(worker))
-        return NULL; /* waiting would help nobody: many such packets may hold all the memory */
     uint32_t cap = tail->len < need / 2 ? tail->len * 2 : need;
+    if (!memory_has_room(worker, cap - tail->cap))
+        return NULL; /* waiting would help nobody: many such packets may hold all the memory */
     struct tail *grown = mem_realloc(tail, sizeof(*tail) + cap);
     if (!grown)
         return NULL;
@@ -251,7 +262,11 @@ static void input_read_buffered(struct worker *worker, struct connection *connec
     uint32_t kept = connection->tail ? connection->tail->len : 0;
     if (kept)
         memcpy(buffer, connection->tail->bytes, kept);
-    ssize_t got = input_recv(worker, connection, buffer + kept, REACTOR_READ_BYTES - kept);
+    uint32_t room = REACTOR_READ_BYTES - kept;
+    uint32_t most = connection->is_blocked ? READ_SHORT_BYTES : worker->read_bytes;
+    if (room > most)
+        room = most;
+    ssize_t got = input_recv(worker, connection, buffer + kept, room);
     if (got > 0)
         input_handle(worker, connection, slice_of(buffer, kept + (size_t)got));
 }
@@ -268,6 +283,4 @@ void input_read(struct worker *worker, struct connection *connection)
         input_follow_transport(worker, connection);
     if (metric_read(&worker_metrics(worker)->counters[METRIC_PUBLISH_RECEIVED]) != publishes)
         input_pause_if_pressed(worker, connection);
-    if (connection->out_bytes > OUTPUT_HIGH_BYTES && connection->is_blocked)
-        connection_hold(worker, connection, HOLD_OUTPUT);
 }

@@ -2,6 +2,8 @@
 #ifndef CONN_INPUT_H
 #define CONN_INPUT_H
 
+#define READ_SHORT_BYTES 4096u /* read at a time while memory is short, or answers pile up */
+
 #include "conn/connection.h"
 
 /* Reads once and handles what came. */

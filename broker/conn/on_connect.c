@@ -205,6 +205,14 @@ static void refuse_fault(struct worker *worker, struct connection *connection,
         connection_fault(worker, connection, fault);
 }
 
+/* What a CONNECT brings, three strings of 64 KiB at most, is taken from those with a session already
+   somewhat above memory_limit; others are refused when it turns out that they have none. */
+static bool has_memory_to_connect(struct worker *worker)
+{
+    uint64_t limit = broker_config(worker->broker)->memory_limit_bytes;
+    return LIKELY(limit == 0) || mem_used_bytes() <= limit + limit / 16;
+}
+
 void on_connect(struct worker *worker, struct connection *connection, const struct frame *frame)
 {
     struct packet_connect packet;
@@ -224,6 +232,10 @@ void on_connect(struct worker *worker, struct connection *connection, const stru
         reason = choose_id(worker, connection, &packet, buffer, &id);
     if (reason) {
         attach_refuse(worker, connection, reason, text);
+        return;
+    }
+    if (!has_memory_to_connect(worker)) {
+        attach_refuse(worker, connection, REASON_QUOTA_EXCEEDED, "memory_limit is reached");
         return;
     }
     connection->pending = make_pending(worker, &packet, id);

@@ -105,7 +105,7 @@ static uint8_t refuse_publish(struct worker *worker, struct connection *connecti
     *why = DROP_MEMORY;
     if (packet->retain && packet->payload.len == 0)
         return REASON_SUCCESS; /* clearing a retained message makes room */
-    if (is_over_memory_limit(worker))
+    if (!memory_has_room(worker, packet->payload.len))
         return REASON_QUOTA_EXCEEDED;
     return REASON_SUCCESS;
 }

@@ -300,7 +300,7 @@ void output_flush_all(struct worker *worker)
         struct connection *next = connection->dirty_next;
         connection->is_dirty = false;
         connection->dirty_next = NULL;
-        if (output_write(worker, connection) && output_has_room(connection))
+        if (output_write(worker, connection) && output_has_room(worker, connection))
             deliver_drained(worker, connection);
         connection = next;
     }

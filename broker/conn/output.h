@@ -9,9 +9,12 @@
 
 #define CHUNK_BYTES 4096u /* with its header */
 #define CHUNK_ROOM (CHUNK_BYTES - 40u)
-#define OUTPUT_FLUSH_BYTES \
-    65536u /* more than this is written at once instead of at the end of the turn */
-#define OUTPUT_HIGH_BYTES 131072u    /* streams (replays, queues) stop adding above this */
+/* More than this is written at once instead of at the end of the turn, and streams (replays, queues)
+   stop adding above the other; the second figure while memory is short. */
+#define OUTPUT_FLUSH_BYTES 65536u
+#define OUTPUT_FLUSH_SHORT_BYTES 1024u
+#define OUTPUT_HIGH_BYTES 131072u
+#define OUTPUT_HIGH_SHORT_BYTES 1024u
 #define OUTPUT_REFERENCE_BYTES 2048u /* payloads from here on are referenced, not copied */
 
 /* A piece of the chain: bytes of its own, or of a message. */
@@ -46,9 +49,9 @@ void output_give_up(struct worker *worker, struct connection *connection);
 /* Drops everything unwritten. */
 void output_clear(struct worker *worker, struct connection *connection);
 /* A stream may go on adding. */
-static inline bool output_has_room(const struct connection *connection)
+static inline bool output_has_room(const struct worker *worker, const struct connection *connection)
 {
-    return connection->out_bytes < OUTPUT_HIGH_BYTES;
+    return connection->out_bytes < worker->output_high_bytes;
 }
 
 #endif

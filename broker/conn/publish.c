@@ -283,6 +283,8 @@ static bool spread_run(struct reactor *reactor, struct job *job)
     struct connection *by = connection_find(worker, spread->by.handle, spread->by.generation);
     if (by)
         connection_unhold(worker, by, HOLD_SPREAD);
+    if (!spread->by.handle)
+        attach_spread_is_over(worker);
     publication_fini(&spread->publication);
     merge_free(spread->merge);
     mem_free(spread);
@@ -312,6 +314,8 @@ static bool spread_later(struct worker *worker, struct connection *by,
     if (by) {
         spread->by = (struct connection_ref){by->handle, by->generation};
         connection_hold(worker, by, HOLD_SPREAD);
+    } else {
+        worker->spreads_without_publisher++;
     }
     reactor_job_add(worker->reactor, &spread->job);
     return true;
@@ -368,8 +372,8 @@ uint32_t publish_message(struct worker *worker, struct connection *by,
     struct index_matches *matches = &worker->matches;
     if (index_match(broker->index, publication->topic, &query, matches))
         metric_drop(worker_metrics(worker), DROP_MEMORY);
-    for (uint32_t i = 0; i < matches->dropped_groups; i++)
-        metric_drop(worker_metrics(worker), DROP_NO_SHARED_MEMBER);
+    if (UNLIKELY(matches->dropped_groups))
+        metric_drop_many(worker_metrics(worker), DROP_NO_SHARED_MEMBER, matches->dropped_groups);
     uint32_t count = matches->count;
     worker->work_units += matches->looked_up + count;
     if (count)

@@ -79,7 +79,7 @@ static bool replay_give(struct worker *worker, struct session *session, index_su
 static bool may_go_on(struct worker *worker, struct session *session)
 {
     struct connection *connection = session->sink;
-    return connection && output_has_room(connection) && !connection->is_blocked &&
+    return connection && output_has_room(worker, connection) && !connection->is_blocked &&
            deliver_window_is_open(worker, session);
 }
 

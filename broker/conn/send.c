@@ -62,7 +62,7 @@ static void count_publish(struct worker *worker, struct connection *connection,
 /* Piled up in one turn: better written now than later. */
 static void write_if_much(struct worker *worker, struct connection *connection)
 {
-    if (connection->out_bytes > OUTPUT_FLUSH_BYTES && !connection->is_blocked)
+    if (connection->out_bytes > worker->output_flush_bytes && !connection->is_blocked)
         output_write(worker, connection);
 }
 

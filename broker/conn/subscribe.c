@@ -122,7 +122,6 @@ uint8_t subscribe_one(struct worker *worker, struct connection *connection,
                       const struct subscribe_filter *wish, uint32_t subscription_id)
 {
     struct session *session = connection->session;
-    const struct config *config = broker_config(worker->broker);
     struct topic_filter filter;
     if (topic_filter_parse(wish->filter, &filter) || !filter_mount(worker, connection, &filter))
         return REASON_TOPIC_FILTER_INVALID;
@@ -131,7 +130,7 @@ uint8_t subscribe_one(struct worker *worker, struct connection *connection,
     if (worker->broker->auth->has_access_checks &&
         !auth_may(worker->broker->auth, session_id(session), user, filter.filter, AUTH_SUBSCRIBE))
         return REASON_NOT_AUTHORIZED;
-    if (config->memory_limit_bytes && mem_used_bytes() > config->memory_limit_bytes)
+    if (is_over_memory_limit(worker) && !(session->flags & SESSION_ADMIN))
         return REASON_QUOTA_EXCEEDED;
     uint8_t qos_max = connection_listener(worker, connection)->qos_max;
     uint8_t qos = wish->qos < qos_max ? wish->qos : qos_max;

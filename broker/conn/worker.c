@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "conn/again.h"
 #include "conn/attach.h"
+#include "conn/input.h"
 #include "conn/connection.h"
 #include "conn/moving.h"
 #include "conn/output.h"
@@ -22,11 +23,21 @@
 #define MATCHES_KEPT 65536u
 #define RETAINED_SWEEP_NODES 4096u
 
+/* How much of each connection may wait in memory. */
+static void set_buffer_bytes(struct worker *worker, bool is_short)
+{
+    worker->read_bytes = is_short ? READ_SHORT_BYTES : REACTOR_READ_BYTES;
+    worker->output_high_bytes = is_short ? OUTPUT_HIGH_SHORT_BYTES : OUTPUT_HIGH_BYTES;
+    worker->output_flush_bytes = is_short ? OUTPUT_FLUSH_SHORT_BYTES : OUTPUT_FLUSH_BYTES;
+}
+
 /* Publishers wait from 15/16 of memory_limit on, or while a mailbox is full. */
-static bool is_pressed(struct worker *worker)
+static bool feel_pressure(struct worker *worker)
 {
     uint64_t limit = broker_config(worker->broker)->memory_limit_bytes;
-    return (limit && mem_used_bytes() > limit / 16 * 15) || mailbox_is_congested(worker->reactor);
+    bool is_short = limit && mem_used_bytes() > limit / 16 * 15;
+    set_buffer_bytes(worker, is_short);
+    return is_short || mailbox_is_congested(worker->reactor);
 }
 
 /* Every retain_expiry_interval one pass over all retained messages, a slice each tick. Reactor 0
@@ -96,17 +107,13 @@ static void worker_flush(struct reactor *reactor)
     worker->spread_count = 0;
     if (UNLIKELY(atomic_load_explicit(&worker->broker->is_draining, memory_order_acquire)))
         drain_step(worker);
-    if (worker->wills_first)
-        attach_publish_due_wills(worker);
     if (UNLIKELY(worker->moves_unposted))
         moving_post_again(worker);
     bool was_pressed = worker->is_pressed;
-    worker->is_pressed = is_pressed(worker);
+    worker->is_pressed = feel_pressure(worker);
     if (was_pressed && !worker->is_pressed)
         connection_unpause_all(worker);
     output_flush_all(worker);
-    if (worker->wills_first)
-        reactor->has_more_work = true;
 }
 
 static void worker_reap(struct reactor *reactor)
@@ -137,7 +144,8 @@ void worker_init(struct worker *worker, struct broker *broker, struct reactor *r
     reactor->app = worker;
     worker->dirty_last = &worker->dirty_first;
     moving_init(worker);
-    worker->wills_last = &worker->wills_first;
+    attach_init_wills(worker);
+    set_buffer_bytes(worker, false);
     slab_init(&worker->connections, sizeof(struct connection));
     slab_init(&worker->offline, sizeof(struct offline));
     worker->keepalive = timing_heap_new(&worker->connections, offsetof(struct connection, timer));

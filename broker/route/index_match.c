@@ -84,8 +84,10 @@ static void walk_take(struct index_walk *walk, const struct index_node *node)
     if (UNLIKELY(walk->query->levels_min))
         return;
     for (; UNLIKELY(group != NULL);
-         group = atomic_load_explicit(&group->sibling, memory_order_acquire))
+         group = atomic_load_explicit(&group->sibling, memory_order_acquire)) {
         walk_take_group(walk, group);
+        walk->looked_up++;
+    }
 }
 
 static inline uint8_t depth_kinds(const struct index_depth *depth)

@@ -195,10 +195,11 @@ const struct config_directive config_directives[] = {
   .help = "The longest keepalive. An MQTT 5 client that asks for more, or for none, is told to use "
           "this one; an older client is refused." },
 { .name = "max_packet_size", .scope = CONFIG_GLOBAL, .type = CONFIG_LIMIT, OF(max_packet_bytes),
-  .is_reloadable = true, .min = 20, .max = MQTT_PACKET_BYTES_MAX, .default_text = "unlimited",
+  .is_reloadable = true, .min = 20, .max = MQTT_PACKET_BYTES_MAX, .default_text = "2000000",
   .argument = "BYTES", .sample = "1000000",
   .help = "The largest packet that clients may send. MQTT 5 clients are told; one that sends a "
-          "larger one is disconnected. Without a limit, the standard's 268435460 bytes." },
+          "larger one is disconnected. Without a limit, the standard's 268435460 bytes: a packet of "
+          "200 MB keeps its reactor from the other clients for a second." },
 { .name = "message_size_limit", .scope = CONFIG_GLOBAL, .type = CONFIG_LIMIT,
   OF(message_bytes_max), .is_reloadable = true, .min = 1, .max = 268435455,
   .default_text = "unlimited", .argument = "BYTES", .sample = "100000",

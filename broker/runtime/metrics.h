@@ -125,11 +125,17 @@ static inline void metric_add(struct metrics *metrics, enum metric metric, uint6
     metric_counter_add(&metrics->counters[metric], by);
 }
 
-/* Counts a dropped message with its reason; owner only. */
+/* Counts dropped messages with their reason; owner only. */
+static inline void metric_drop_many(struct metrics *metrics, enum drop_reason reason,
+                                    uint32_t count)
+{
+    metric_counter_add(&metrics->dropped[reason], count);
+    metric_counter_add(&metrics->counters[METRIC_PUBLISH_DROPPED], count);
+}
+
 static inline void metric_drop(struct metrics *metrics, enum drop_reason reason)
 {
-    metric_counter_add(&metrics->dropped[reason], 1);
-    metric_counter_add(&metrics->counters[METRIC_PUBLISH_DROPPED], 1);
+    metric_drop_many(metrics, reason, 1);
 }
 
 static inline uint64_t metric_read(const _Atomic uint64_t *counter)

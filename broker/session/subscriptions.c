@@ -1,7 +1,16 @@
 /*
- * subscriptions.c: see subscriptions.h. The hash is open addressing with linear probing over
- * indexes; removal shifts back, so there are no tombstones. At most half full. Arrays double, and
- * halve when a quarter is used.
+ * subscriptions.c: see subscriptions.h.
+ *
+ * The hash is open addressing with linear probing over indexes; removal shifts back, so there are no
+ * tombstones. At most half full. Arrays double, and halve when a quarter is used.
+ *
+ *   items   [0 1 2 3 | 4 5 6 7]      a table of another size is filled a few items at a time, so that
+ *            \__ in the table  \__ still in table->older       a million filters hold no reactor:
+ *            items below table->moved are found in the one, the others in the other
+ *
+ * Each addition and removal moves MOVED_PER_STEP items, and at least half as many additions or a
+ * quarter as many removals as there are items lie between two changes of size, so there is never a
+ * third table.
  */
 #include "session/subscriptions.h"
 
@@ -11,54 +20,103 @@
 #include "base/mem.h"
 
 #define SUBSCRIPTIONS_TABLE_FROM 16u
+#define MOVED_PER_STEP 8u
 
-static uint32_t mask_of(const struct subscriptions *subs)
+struct subscriptions_table {
+    struct subscriptions_table *older; /* NULL once all have moved */
+    uint32_t moved;                    /* items below are in cells, the others in older's */
+    uint32_t mask;
+    uint32_t cells[]; /* [mask + 1] of index + 1, 0: free */
+};
+
+static struct subscriptions_table *table_new(uint32_t cap)
 {
-    return subs->many.cap * 2 - 1;
+    struct subscriptions_table *table =
+        mem_zalloc(sizeof(*table) + (size_t)cap * 2 * sizeof(table->cells[0]));
+    if (table)
+        table->mask = cap * 2 - 1;
+    return table;
 }
 
-static void table_insert(struct subscriptions *subs, uint32_t index)
+static void table_free(struct subscriptions_table *table)
 {
-    uint32_t at = subs->many.items[index].filter_hash & mask_of(subs);
-    while (subs->many.table[at])
-        at = (at + 1) & mask_of(subs);
-    subs->many.table[at] = index + 1;
+    if (table)
+        mem_free(table->older);
+    mem_free(table);
 }
 
-static bool table_build(struct subscriptions *subs, uint32_t cap)
+/* The table that knows the item of this index. */
+static struct subscriptions_table *table_of(struct subscriptions *subs, uint32_t index)
 {
-    uint32_t *table = mem_zalloc(cap * 2 * sizeof(*table));
-    if (!table)
-        return false;
-    mem_free(subs->many.table);
-    subs->many.table = table;
-    subs->many.cap = cap;
-    for (uint32_t i = 0; i < subs->count; i++)
-        table_insert(subs, i);
-    return true;
+    struct subscriptions_table *table = subs->many.table;
+    return table->older && index >= table->moved ? table->older : table;
 }
 
-static uint32_t table_place_of(struct subscriptions *subs, uint32_t index)
+static void table_insert(struct subscriptions_table *table, const struct subscription *items,
+                         uint32_t index)
 {
-    uint32_t at = subs->many.items[index].filter_hash & mask_of(subs);
-    while (subs->many.table[at] != index + 1) {
-        BUG_ON(subs->many.table[at] == 0);
-        at = (at + 1) & mask_of(subs);
+    uint32_t at = items[index].filter_hash & table->mask;
+    while (table->cells[at])
+        at = (at + 1) & table->mask;
+    table->cells[at] = index + 1;
+}
+
+static uint32_t *table_cell_of(struct subscriptions_table *table, const struct subscription *items,
+                               uint32_t index)
+{
+    uint32_t at = items[index].filter_hash & table->mask;
+    while (table->cells[at] != index + 1) {
+        BUG_ON(table->cells[at] == 0);
+        at = (at + 1) & table->mask;
     }
-    return at;
+    return &table->cells[at];
 }
 
-static void table_delete_at(struct subscriptions *subs, uint32_t hole)
+static void table_delete(struct subscriptions_table *table, const struct subscription *items,
+                         uint32_t index)
 {
-    uint32_t mask = mask_of(subs), *table = subs->many.table;
-    for (uint32_t at = (hole + 1) & mask; table[at]; at = (at + 1) & mask) {
-        uint32_t home = subs->many.items[table[at] - 1].filter_hash & mask;
+    uint32_t mask = table->mask, *cells = table->cells;
+    uint32_t hole = (uint32_t)(table_cell_of(table, items, index) - cells);
+    for (uint32_t at = (hole + 1) & mask; cells[at]; at = (at + 1) & mask) {
+        uint32_t home = items[cells[at] - 1].filter_hash & mask;
         if (((at - home) & mask) >= ((at - hole) & mask)) {
-            table[hole] = table[at];
+            cells[hole] = cells[at];
             hole = at;
         }
     }
-    table[hole] = 0;
+    cells[hole] = 0;
+}
+
+/* Moves some items on into the table of the present size. */
+static void table_move_some(struct subscriptions *subs)
+{
+    struct subscriptions_table *table = subs->many.table;
+    for (uint32_t i = 0; table->older && i < MOVED_PER_STEP; i++) {
+        if (table->moved < subs->count) {
+            table_delete(table->older, subs->many.items, table->moved);
+            table_insert(table, subs->many.items, table->moved);
+            table->moved++;
+        } else {
+            mem_free(table->older);
+            table->older = NULL;
+        }
+    }
+}
+
+/* A table for so many items begins to replace the present one, if any. */
+static bool table_replace(struct subscriptions *subs, uint32_t cap)
+{
+    struct subscriptions_table *table = table_new(cap);
+    if (!table)
+        return false;
+    BUG_ON(subs->many.table && subs->many.table->older);
+    table->older = subs->many.table;
+    subs->many.table = table;
+    if (table->older)
+        return true;
+    for (uint32_t i = 0; i < subs->count; i++) /* the first: 16 */
+        table_insert(table, subs->many.items, i);
+    return true;
 }
 
 static enum err subscriptions_make_room(struct subscriptions *subs)
@@ -81,7 +139,7 @@ static enum err subscriptions_make_room(struct subscriptions *subs)
     if (!items)
         return ERR_NOMEM;
     subs->many.items = items;
-    if (cap > SUBSCRIPTIONS_TABLE_FROM && !table_build(subs, cap))
+    if (cap > SUBSCRIPTIONS_TABLE_FROM && !table_replace(subs, cap))
         return ERR_NOMEM;
     subs->many.cap = cap;
     return ERR_OK;
@@ -99,21 +157,31 @@ enum err subscriptions_add(struct subscriptions *subs, const struct subscription
         return err;
     subs->many.items[subs->count] = *item;
     if (subs->many.table)
-        table_insert(subs, subs->count);
+        table_insert(table_of(subs, subs->count), subs->many.items, subs->count);
     subs->count++;
+    if (subs->many.table)
+        table_move_some(subs);
     return ERR_OK;
 }
+
+/* *at: places probed so far, those of the older table after FIND_OLDER. */
+#define FIND_OLDER 0x80000000u
 
 static struct subscription *find_in_table(struct subscriptions *subs, uint32_t filter_hash,
                                           uint32_t *at)
 {
-    /* *at: places probed so far */
+    const struct subscriptions_table *newer = subs->many.table;
     for (;;) {
-        uint32_t index = subs->many.table[(filter_hash + (*at)++) & mask_of(subs)];
-        if (index == 0)
+        const struct subscriptions_table *table = *at & FIND_OLDER ? newer->older : newer;
+        if (!table)
             return NULL;
-        if (subs->many.items[index - 1].filter_hash == filter_hash)
+        uint32_t index = table->cells[(filter_hash + (*at)++) & table->mask];
+        if (index && subs->many.items[index - 1].filter_hash == filter_hash)
             return &subs->many.items[index - 1];
+        if (index == 0 && table != newer)
+            return NULL;
+        if (index == 0)
+            *at = FIND_OLDER;
     }
 }
 
@@ -135,12 +203,13 @@ struct subscription *subscriptions_find(struct subscriptions *subs, uint32_t fil
 static void subscriptions_shrink(struct subscriptions *subs)
 {
     uint32_t cap = subs->many.cap / 2;
-    if (!subs->is_many || cap < SUBSCRIPTIONS_TABLE_FROM || subs->count > cap / 2)
+    if (!subs->is_many || cap < SUBSCRIPTIONS_TABLE_FROM || subs->count > cap / 2 ||
+        subs->many.table->older)
         return;
     if (cap == SUBSCRIPTIONS_TABLE_FROM) {
-        mem_free(subs->many.table);
+        table_free(subs->many.table);
         subs->many.table = NULL;
-    } else if (!table_build(subs, cap)) {
+    } else if (!table_replace(subs, cap)) {
         return;
     }
     subs->many.cap = cap;
@@ -149,19 +218,38 @@ static void subscriptions_shrink(struct subscriptions *subs)
         subs->many.items = items;
 }
 
+/* Takes an item out of its table, and gives the last one, which takes its place, its index. */
+static void table_remove(struct subscriptions *subs, uint32_t index, uint32_t last)
+{
+    struct subscription *items = subs->many.items;
+    struct subscriptions_table *from = table_of(subs, last), *to = table_of(subs, index);
+    table_delete(to, items, index);
+    if (index == last)
+        return;
+    if (from == to) {
+        *table_cell_of(from, items, last) = index + 1;
+        return;
+    }
+    table_delete(from, items, last);
+    items[index] = items[last];
+    table_insert(to, items, index);
+}
+
 void subscriptions_remove(struct subscriptions *subs, struct subscription *item)
 {
     struct subscription *items = subscriptions_items(subs);
     uint32_t index = (uint32_t)(item - items), last = subs->count - 1;
     bool has_table = subs->is_many && subs->many.table;
-    if (has_table) {
-        table_delete_at(subs, table_place_of(subs, index));
-        if (index != last)
-            subs->many.table[table_place_of(subs, last)] = index + 1;
-    }
+    if (has_table)
+        table_remove(subs, index, last);
     if (index != last)
         items[index] = items[last];
     subs->count = last;
+    if (has_table) {
+        if (subs->many.table->moved > last)
+            subs->many.table->moved = last;
+        table_move_some(subs);
+    }
     if (subs->count == 0)
         subscriptions_fini(subs);
     else
@@ -172,33 +260,47 @@ void subscriptions_fini(struct subscriptions *subs)
 {
     if (subs->is_many) {
         mem_free(subs->many.items);
-        mem_free(subs->many.table);
+        table_free(subs->many.table);
     }
     memset(subs, 0, sizeof(*subs));
+}
+
+static uint64_t table_bytes(const struct subscriptions_table *table)
+{
+    return table ? sizeof(*table) + ((uint64_t)table->mask + 1) * sizeof(table->cells[0]) : 0;
 }
 
 uint64_t subscriptions_bytes(const struct subscriptions *subs)
 {
     if (!subs->is_many)
         return 0;
-    uint64_t table = subs->many.table ? ((uint64_t)mask_of(subs) + 1) * sizeof(uint32_t) : 0;
-    return subs->many.cap * sizeof(struct subscription) + table;
+    uint64_t bytes = subs->many.cap * sizeof(struct subscription) + table_bytes(subs->many.table);
+    return bytes + (subs->many.table ? table_bytes(subs->many.table->older) : 0);
 }
 
-/* Every item is reached from where its hash begins, over places that are taken. */
-static void check_table(const struct subscriptions *subs)
+/* Items from..to-1, and no others, are reached from where their hash begins, over places taken. */
+static void check_table(const struct subscriptions_table *table, const struct subscription *items,
+                        uint32_t from, uint32_t to)
 {
-    uint32_t mask = mask_of(subs), taken = 0;
-    for (uint32_t i = 0; i <= mask; i++) {
-        BUG_ON(subs->many.table[i] > subs->count);
-        taken += subs->many.table[i] != 0;
+    uint32_t taken = 0;
+    for (uint32_t i = 0; i <= table->mask; i++)
+        taken += table->cells[i] != 0;
+    BUG_ON(taken != to - from || taken * 2 > table->mask + 1);
+    for (uint32_t i = from; i < to; i++) {
+        uint32_t at = items[i].filter_hash & table->mask;
+        for (; table->cells[at] != i + 1; at = (at + 1) & table->mask)
+            BUG_ON(table->cells[at] == 0);
     }
-    BUG_ON(taken != subs->count || taken * 2 > mask + 1);
-    for (uint32_t i = 0; i < subs->count; i++) {
-        uint32_t at = subs->many.items[i].filter_hash & mask;
-        for (; subs->many.table[at] != i + 1; at = (at + 1) & mask)
-            BUG_ON(subs->many.table[at] == 0);
-    }
+}
+
+static void check_tables(const struct subscriptions *subs)
+{
+    const struct subscriptions_table *table = subs->many.table;
+    uint32_t moved = table->older ? table->moved : subs->count;
+    BUG_ON(moved > subs->count);
+    check_table(table, subs->many.items, 0, moved);
+    if (table->older)
+        check_table(table->older, subs->many.items, moved, subs->count);
 }
 
 void subscriptions_check(const struct subscriptions *subs)
@@ -209,7 +311,7 @@ void subscriptions_check(const struct subscriptions *subs)
     }
     BUG_ON(subs->count == 0 || subs->count > subs->many.cap);
     if (subs->many.table)
-        check_table(subs);
+        check_tables(subs);
     else
         BUG_ON(subs->many.cap > SUBSCRIPTIONS_TABLE_FROM);
 }

@@ -13,6 +13,8 @@
 
 #include "base/err.h"
 
+struct subscriptions_table;
+
 /* Packed, like what holds them: 4 bytes less for each of them, 8 for each session. */
 struct __attribute__((packed, aligned(4))) subscription {
     void *node;
@@ -25,7 +27,7 @@ struct __attribute__((packed, aligned(4))) subscriptions {
         struct subscription one; /* while count <= 1 and not is_many */
         struct __attribute__((packed, aligned(4))) {
             struct subscription *items;
-            uint32_t *table; /* [2 * cap] of index + 1, NULL up to 16 items */
+            struct subscriptions_table *table; /* NULL up to 16 items */
             uint32_t cap;
         } many;
     };

@@ -252,7 +252,7 @@ def test_the_memory_limit_is_a_ceiling(broker, connect, topic):
     p.reset()
 
 
-@pytest.mark.config(fresh=True, sys_interval=0, memory_limit=30_000_000)
+@pytest.mark.config(fresh=True, sys_interval=0, memory_limit=30_000_000, max_packet_size=0)
 @peer_fails("half packets are not counted")
 def test_halves_of_large_packets_stay_within_the_memory_limit(broker, connect, topic):
     before = broker.rss_kb()
@@ -269,6 +269,27 @@ def test_halves_of_large_packets_stay_within_the_memory_limit(broker, connect, t
     connect("other").ping()
     for sender in senders:
         sender.close()
+
+
+@pytest.mark.config(fresh=True, sys_interval=0, memory_limit=10_000_000, max_queued_messages=0)
+@peer_fails("everybody is refused")
+def test_the_owner_of_what_fills_the_memory_still_gets_in_and_so_does_an_admin(broker, connect, topic):
+    owner = connect("owner", clean=False, props={"session_expiry": 1000})
+    owner.subscribe(topic("a"), qos=1)
+    owner.disconnect()
+    p = connect("p")
+    codes = [0]
+    while 0x97 not in codes[-1:]:
+        number = p.packet_id()
+        p.send(codec.publish(5, topic("a"), b"x" * 50_000, 1, number))
+        codes.append(p.expect("PUBACK", id=number).code)
+        assert len(codes) < 400
+    connect("admin").ping()  # as everybody on this machine is, while there are no users
+    owner = connect("owner", clean=False, props={"session_expiry": 1000})
+    for _ in range(codes.count(0) - 1):
+        owner.expect_publish(topic("a"))
+    p.publish(topic("a"), "there is room again", 1)
+    owner.expect_publish(topic("a"), "there is room again")
 
 
 @pytest.mark.config(fresh=True, sys_interval=0)

@@ -108,6 +108,7 @@ def test_empty_frames_are_nothing(ws, topic):
     c.publish(topic("a"), b"x", 1)
 
 
+@pytest.mark.config(protocol="websockets", max_packet_size=0)
 def test_large_messages_pass(ws, topic):
     c, payload = ws(), os.urandom(3_000_000)
     c.subscribe(topic("a"), qos=1)

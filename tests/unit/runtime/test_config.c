@@ -195,7 +195,7 @@ static void defaults_are_those_of_mosquitto(void **state)
     assert_int_equal(config->receive_maximum, 20);
     assert_int_equal(config->max_queued_messages, 1000);
     assert_int_equal(config->max_queued_bytes, 0);
-    assert_int_equal(config->max_packet_bytes, 0);
+    assert_int_equal(config->max_packet_bytes, 2000000);
     assert_int_equal(config->sys_interval_s, 10);
     assert_int_equal(config->memory_limit_bytes, 0);
     assert_int_equal(config->reactors, 0);
