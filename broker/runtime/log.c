@@ -7,12 +7,15 @@
  * that read the number earlier writes into the old file or the new one, never into something else.
  * Formats of the time are kept for good once used, as another thread may be reading one.
  *
+ * Of the lines that a site holds back only the first is formatted, and kept in the site.
+ *
  * Threads: any may write; log_open(), log_close() and log_report_held_back() one at a time.
  * Cost: a line that is off, one relaxed load; a line held back, one load and one add; a line
  * written, one write(2) for each destination.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,7 +40,7 @@ struct log_format {
     char text[];
 };
 
-static _Atomic uint32_t log_types = LOG_TYPES_DEFAULT;
+_Atomic uint32_t log_types_on = LOG_TYPES_DEFAULT;
 static _Atomic uint32_t log_dests = LOG_DEST_STDERR;
 static _Atomic bool log_has_time = true;
 static const struct log_format *_Atomic log_time_format; /* NULL: seconds since 1970 */
@@ -45,19 +48,12 @@ static _Atomic int log_file_fd = -1;
 static void (*_Atomic log_topic_sink)(uint32_t type, const char *line);
 static struct log_site *_Atomic log_held_sites;
 static _Atomic uint64_t log_lost, log_held_back;
+static pthread_mutex_t log_held_mutex = PTHREAD_MUTEX_INITIALIZER; /* texts of sites */
 
 static struct log_format *log_formats; /* all that were used; log_open() only */
 static _Thread_local bool log_is_in_sink;
 
 /* ---- writing ---- */
-
-bool log_is_on(uint32_t type)
-{
-    uint32_t dests = atomic_load_explicit(&log_dests, memory_order_relaxed);
-    if (!(type & atomic_load_explicit(&log_types, memory_order_relaxed)) || !dests)
-        return false;
-    return dests != LOG_DEST_TOPIC || !(type & LOG_TYPES_NOT_ON_TOPICS);
-}
 
 void log_set_topic_sink(void (*sink)(uint32_t type, const char *line))
 {
@@ -185,40 +181,61 @@ static bool take_turn(struct log_site *site)
     }
 }
 
-/* Counts a line that is held back; the first one of a site links the site for the report. */
-static void hold_back(struct log_site *site, uint32_t type, const char *format)
+/* Links a site for the report, once. */
+static void link_site(struct log_site *site, uint32_t type)
 {
-    atomic_fetch_add_explicit(&log_held_back, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&site->held_back, 1, memory_order_relaxed);
     if (atomic_load_explicit(&site->is_linked, memory_order_relaxed) ||
         atomic_exchange_explicit(&site->is_linked, true, memory_order_relaxed))
         return;
     site->type = type;
-    site->format = format;
     site->next = atomic_load_explicit(&log_held_sites, memory_order_relaxed);
     while (!atomic_compare_exchange_weak_explicit(&log_held_sites, &site->next, site,
                                                   memory_order_release, memory_order_relaxed))
         continue;
 }
 
+/* Counts a line that is held back; keeps the first since the last report. */
+static void hold_back(struct log_site *site, uint32_t type, const char *format, va_list args)
+{
+    atomic_fetch_add_explicit(&log_held_back, 1, memory_order_relaxed);
+    if (atomic_load_explicit(&site->held_back, memory_order_relaxed) == 0) {
+        pthread_mutex_lock(&log_held_mutex);
+        vsnprintf(site->text, sizeof(site->text), format, args);
+        pthread_mutex_unlock(&log_held_mutex);
+    }
+    atomic_fetch_add_explicit(&site->held_back, 1, memory_order_relaxed);
+    link_site(site, type);
+}
+
 void log_write(struct log_site *site, uint32_t type, const char *format, ...)
 {
     char text[LOG_LINE_BYTES + 8]; /* so that what is cut is seen to be too long */
     uint32_t held_back = 0;
-    if (type & LOG_TYPES_LIMITED) {
-        if (!take_turn(site)) {
-            hold_back(site, type, format);
-            return;
-        }
-        if (atomic_load_explicit(&site->held_back, memory_order_relaxed))
-            held_back = atomic_exchange_explicit(&site->held_back, 0, memory_order_relaxed);
-    }
     va_list args;
     va_start(args, format);
+    if ((type & LOG_TYPES_LIMITED) && !take_turn(site)) {
+        hold_back(site, type, format, args);
+        va_end(args);
+        return;
+    }
+    if (atomic_load_explicit(&site->held_back, memory_order_relaxed))
+        held_back = atomic_exchange_explicit(&site->held_back, 0, memory_order_relaxed);
     int bytes = vsnprintf(text, sizeof(text), format, args);
     va_end(args);
     if (bytes >= 0)
         write_text(type, text, held_back);
+}
+
+/* Writes what a site holds back, if anything. */
+static void report_site(struct log_site *site)
+{
+    char text[LOG_HELD_BYTES];
+    pthread_mutex_lock(&log_held_mutex);
+    memcpy(text, site->text, sizeof(text));
+    pthread_mutex_unlock(&log_held_mutex);
+    uint32_t held_back = atomic_exchange_explicit(&site->held_back, 0, memory_order_relaxed);
+    if (held_back)
+        write_text(site->type, text, held_back - 1);
 }
 
 void log_report_held_back(void)
@@ -227,11 +244,8 @@ void log_report_held_back(void)
     for (; site; site = site->next) {
         uint32_t began =
             (uint32_t)(atomic_load_explicit(&site->window, memory_order_relaxed) >> 32);
-        if ((int32_t)(now_s() - began) < (int32_t)LOG_BURST_S || !log_is_on(site->type))
-            continue;
-        uint32_t held_back = atomic_exchange_explicit(&site->held_back, 0, memory_order_relaxed);
-        if (held_back)
-            write_text(site->type, site->format, held_back);
+        if ((int32_t)(now_s() - began) >= (int32_t)LOG_BURST_S && log_is_on(site->type))
+            report_site(site);
     }
 }
 
@@ -277,7 +291,8 @@ static const struct log_format *keep_format(const char *text)
 
 static void set_up(uint32_t types, bool has_time, const char *time_format, uint32_t dests)
 {
-    atomic_store_explicit(&log_types, types, memory_order_relaxed);
+    uint32_t nowhere = dests == LOG_DEST_TOPIC ? LOG_TYPES_NOT_ON_TOPICS : dests ? 0 : LOG_ALL;
+    atomic_store_explicit(&log_types_on, types & ~nowhere, memory_order_relaxed);
     atomic_store_explicit(&log_has_time, has_time, memory_order_relaxed);
     atomic_store_explicit(&log_time_format, keep_format(time_format), memory_order_release);
     atomic_store_explicit(&log_dests, dests, memory_order_release);

@@ -3,8 +3,9 @@
  * reactor on a lock that is held for longer than one write(2).
  *
  * Bursts: each call site passes at most LOG_BURST lines in LOG_BURST_S seconds, the rest is held
- * back and counted, and the next line that passes says how many were held back. Types that an
- * operator switches on to see everything (debug, subscribe, unsubscribe) are never held back.
+ * back and counted, and the next line that passes says how many were held back; when none comes,
+ * the first that was held back is written late, with the number. Types that an operator switches on
+ * to see everything (debug, subscribe, unsubscribe) are never held back.
  *
  * What a peer chose cannot forge or hide a line: control characters are written as \x0a, and a
  * line is cut at LOG_LINE_BYTES.
@@ -40,15 +41,16 @@ struct config;
 
 #define LOG_BURST 100u
 #define LOG_BURST_S 10u
+#define LOG_HELD_BYTES 240u /* of a line that stands for all that were held back */
 
 /* The state of one call site's limiter; static, as it is linked once it has held something back. */
 struct log_site {
     _Atomic uint64_t window; /* seconds at which the window began << 32 | lines in it */
     _Atomic uint32_t held_back;
     _Atomic bool is_linked;
-    uint32_t type;         /* of the lines held back */
-    const char *format;    /* says which lines in log_report_held_back() */
-    struct log_site *next; /* in the list of sites that held something back */
+    uint32_t type;             /* of the lines held back */
+    struct log_site *next;     /* in the list of sites that held something back */
+    char text[LOG_HELD_BYTES]; /* the first of them; under a mutex */
 };
 
 /* Opens destinations as configured; may be called again on reload (also reopens the file). Returns
@@ -57,15 +59,20 @@ struct log_site {
 int log_open(const struct config *config);
 /* Back to the state before the first log_open(). */
 void log_close(void);
-/* Writes one line for each call site that still holds lines back after its burst: call it every
-   LOG_BURST_S seconds or so. */
+/* Writes one line, the first of those held back, for each call site that still holds lines back
+   after its burst: call it every LOG_BURST_S seconds or so. */
 void log_report_held_back(void);
 /* Lines that a destination did not take (disk full, nobody reads the pipe), for metrics. */
 uint64_t log_lost_lines(void);
 /* Lines held back in bursts, for metrics. */
 uint64_t log_held_back_lines(void);
-/* True when a line of this type would go anywhere: checked first by log_line. */
-bool log_is_on(uint32_t type);
+/* Types that go anywhere; log_is_on() only. */
+extern _Atomic uint32_t log_types_on;
+/* True when a line of this type would go anywhere: checked first by log_line. One load. */
+static inline bool log_is_on(uint32_t type)
+{
+    return type & atomic_load_explicit(&log_types_on, memory_order_relaxed);
+}
 /* For log_dest topic: called (any thread) with each line, never of type debug or internal. What the
    sink itself logs does not come back to it. NULL: none. */
 void log_set_topic_sink(void (*sink)(uint32_t type, const char *line));

@@ -309,7 +309,7 @@ static void other_places_are_not_held_back_with_it(void **state)
 {
     (void)state;
     open_file_log();
-    say(LOG_BURST + 1);
+    say(LOG_BURST + 2);
     log_line(LOG_WARNING_, "elsewhere");
     assert_int_equal(count(read_log(), "elsewhere\n"), 1);
     log_report_held_back(); /* not yet: the burst may go on */
@@ -319,6 +319,18 @@ static void other_places_are_not_held_back_with_it(void **state)
     assert_int_equal(count(read_log(), "again (1 more like this were held back)\n"), 1);
     log_report_held_back();
     assert_int_equal(count(read_log(), "held back"), 1);
+}
+
+static void lines_held_back_are_told_by_the_text_of_the_first(void **state)
+{
+    (void)state;
+    open_file_log();
+    for (uint32_t i = 1; i <= LOG_BURST + 3; i++)
+        log_line(LOG_WARNING_, "client %u: 100%%s", i);
+    clock_turn_ms(LOG_BURST_S * 1000);
+    log_report_held_back();
+    assert_non_null(strstr(read_log(), "client 101: 100%s (2 more like this were held back)\n"));
+    assert_null(strstr(read_log(), "%u"));
 }
 
 static void what_an_operator_switches_on_is_never_held_back(void **state)
@@ -452,6 +464,7 @@ int main(void)
         TEST(a_line_of_the_longest_length_is_whole),
         TEST(burst_is_held_back_and_the_next_line_says_how_much),
         TEST(other_places_are_not_held_back_with_it),
+        TEST(lines_held_back_are_told_by_the_text_of_the_first),
         TEST(what_an_operator_switches_on_is_never_held_back),
         TEST(opening_again_follows_a_file_that_was_rotated),
         TEST(a_file_that_cannot_be_opened_changes_nothing),
