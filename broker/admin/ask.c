@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "conn/attach.h"
 #include "mqtt/reason.h"
+#include "runtime/log.h"
 
 #define SCAN_COST 4096u /* a foreign or free slot costs 1, an own session OWN_COST */
 #define OWN_COST 8u
@@ -145,6 +146,8 @@ static void delete_session(struct worker *worker, struct session *session,
         disconnect(worker, session->sink, mail);
     if (!(session->flags & SESSION_IS_ENDING)) {
         session->closed_why = CLOSE_ADMIN;
+        log_line(LOG_NOTICE_, "Session of client %.*s ended: deleted by an admin.",
+                 SLICE_ARG(session_id(session)));
         session_end(worker, session);
     }
     admin_of(worker)->is_deleting = false;

@@ -226,9 +226,12 @@ bool command_parse(const cJSON *json, uint32_t number, uint32_t reactors, struct
     if (!read_name(&reading, json, out))
         return false;
     uint32_t seen = 0, known = commands[out->name].known, required = commands[out->name].required;
+    uint32_t names = 0;
     for (const cJSON *field = json->child; field; field = field->next) {
-        if (strcmp(field->string, "command") != 0 &&
-            !read_field(&reading, field, known, &seen, out))
+        bool is_name = strcmp(field->string, "command") == 0;
+        if (is_name && names++)
+            return fail(&reading, "command", "it once", "it twice");
+        if (!is_name && !read_field(&reading, field, known, &seen, out))
             return false;
     }
     if ((seen & required) != required)

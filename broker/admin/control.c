@@ -214,15 +214,29 @@ static const cJSON *find_commands(const cJSON *json, char error[COMMAND_ERROR_BY
 {
     const cJSON *commands = cJSON_GetObjectItemCaseSensitive(json, "commands");
     int count = cJSON_IsArray(commands) ? cJSON_GetArraySize(commands) : 0;
+    const cJSON *other = json->child == commands && json->child ? json->child->next : json->child;
     if (!cJSON_IsObject(json) || !cJSON_IsArray(commands))
         snprintf(error, COMMAND_ERROR_BYTES,
                  "commands: expected an array of commands in an object");
     else if (count == 0 || count > (int)CONTROL_COMMANDS_MAX)
         snprintf(error, COMMAND_ERROR_BYTES, "commands: expected 1 to %u commands, got %d",
                  CONTROL_COMMANDS_MAX, count);
+    else if (other)
+        snprintf(error, COMMAND_ERROR_BYTES, "%.64s: expected nothing but commands, once",
+                 other->string);
     else
         return commands;
     return NULL;
+}
+
+/* Client id, address and user of the admin; cut where that is very long. */
+static void tell_who(const struct connection *connection, char text[REQUEST_WHO_BYTES])
+{
+    char address[CONNECTION_ADDRESS_BYTES];
+    const struct session_user *user = connection->session->user;
+    snprintf(text, REQUEST_WHO_BYTES, "%.*s (%s)%s%.*s", SLICE_ARG(session_id(connection->session)),
+             connection_address(connection, address), user ? ", user " : "", user ? user->len : 0,
+             user ? user->name : "");
 }
 
 /* Takes json and reply. */
@@ -240,6 +254,7 @@ static void request_start(struct worker *worker, const struct connection *connec
     request->asker.free = request_forget;
     request->worker = worker;
     request->by = (struct connection_ref){connection->handle, connection->generation};
+    tell_who(connection, request->by_whom);
     request->json = json;
     request->next = commands->child;
     request->reply = reply;

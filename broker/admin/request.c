@@ -9,6 +9,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "runtime/log.h"
 
 #define ANSWER_BYTES_MAX (4u << 20)
 
@@ -124,6 +125,17 @@ static bool scan_answered(struct request *request, const struct answer *answer)
 
 /* ---- getSession, disconnectSession, deleteSession ---- */
 
+/* What ends something is told, with who wanted it. */
+static void log_order(const struct request *request)
+{
+    const struct command *command = &request->command;
+    if (command->name != COMMAND_GET)
+        log_line(LOG_NOTICE_, "Admin %s: %s %.*s%s%.*s.", request->by_whom,
+                 command->name == COMMAND_DELETE ? "deleteSession" : "disconnectSession",
+                 SLICE_ARG(command->client_id), command->reason.len ? ": " : "",
+                 SLICE_ARG(command->reason));
+}
+
 static bool begin_one(struct request *request)
 {
     static const enum ask_what whats[COMMAND_NAMES] = {
@@ -134,8 +146,10 @@ static bool begin_one(struct request *request)
     const struct command *command = &request->command;
     bool is_found;
     if (ask_one_post(request->worker, &request->asker, whats[command->name], command->client_id,
-                     command->reason, &is_found))
+                     command->reason, &is_found)) {
+        log_order(request);
         return true;
+    }
     replace_by_error(request, is_found ? "no memory" : no_session);
     return false;
 }

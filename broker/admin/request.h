@@ -9,6 +9,8 @@
 #include "admin/json.h"
 #include "conn/connection.h"
 
+#define REQUEST_WHO_BYTES 256
+
 /* Where an answer goes. */
 struct reply {
     uint8_t flags; /* MESSAGE_* */
@@ -21,14 +23,15 @@ struct request {
     struct list link;
     struct worker *worker;
     struct connection_ref by;
-    cJSON *json;            /* owned */
-    const cJSON *at, *next; /* the command at hand, and the one after it */
-    uint32_t number;        /* of the next */
-    struct command command; /* at hand */
-    struct ask_scan scan;   /* of listSessions and countSessions */
-    uint64_t count;         /* sessions listed or counted so far */
-    uint32_t begin;         /* of the command's response in `out` */
-    bool needs_comma;       /* at `begin` */
+    char by_whom[REQUEST_WHO_BYTES]; /* for the log: the client may be gone before the end */
+    cJSON *json;                     /* owned */
+    const cJSON *at, *next;          /* the command at hand, and the one after it */
+    uint32_t number;                 /* of the next */
+    struct command command;          /* at hand */
+    struct ask_scan scan;            /* of listSessions and countSessions */
+    uint64_t count;                  /* sessions listed or counted so far */
+    uint32_t begin;                  /* of the command's response in `out` */
+    bool needs_comma;                /* at `begin` */
     struct json out;
     struct reply *reply; /* owned */
     void (*done)(struct request *request);

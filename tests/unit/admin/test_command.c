@@ -64,6 +64,8 @@ static void errors_name_the_field(void **state)
     } rows[] = {
         {"5", "commands[3]: expected an object, got number"},
         {"{}", "commands[3].command: expected the name of a command, got nothing"},
+        {"{\"command\":\"countSessions\",\"command\":\"listSessions\"}",
+         "commands[3].command: expected it once, got it twice"},
         {"{\"command\":[]}", "commands[3].command: expected the name of a command, got array"},
         {"{\"command\":\"listSessions\",\"limit\":\"9\"}",
          "commands[3].limit: expected a whole number from 1 to 1000, got string"},
