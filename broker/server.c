@@ -11,7 +11,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "admin/admin.h"
@@ -103,8 +102,6 @@ static void make_tables(struct server *server)
     BUG_ON(!broker->index || !broker->retained);
     broker->started_ms = clock_now_ms();
     broker->started_wall_s = (uint64_t)time(NULL);
-    if (getrandom(broker->auto_id_seed, sizeof(broker->auto_id_seed), 0) < 0)
-        broker->auto_id_seed[0] = clock_real_ns();
     broker->workers = aligned_alloc(_Alignof(struct worker), count * sizeof(struct worker));
     BUG_ON(!broker->workers);
     memset(broker->workers, 0, count * sizeof(struct worker));

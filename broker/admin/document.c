@@ -67,6 +67,8 @@ static const char *protocol_name(uint8_t version)
 static void put_client(struct json *json, struct worker *worker, const struct session *session)
 {
     const struct connection *connection = session->sink;
+    const struct config_listener *listener =
+        &broker_config(worker->broker)->listeners[session->listener];
     char address[CONNECTION_ADDRESS_BYTES];
     json_key(json, "client_id");
     json_string(json, session_id(session));
@@ -74,7 +76,10 @@ static void put_client(struct json *json, struct worker *worker, const struct se
              session->user ? slice_of(session->user->name, session->user->len) : slice_of(NULL, 0));
     put_text(json, "address",
              connection ? slice_str(connection_address(connection, address)) : slice_of(NULL, 0));
-    put_number(json, "listener", broker_config(worker->broker)->listeners[session->listener].port);
+    if (listener->port)
+        put_number(json, "listener", listener->port);
+    else
+        put_text(json, "listener", slice_str(listener->address));
     put_text(json, "protocol", slice_str(protocol_name(session->version)));
 }
 

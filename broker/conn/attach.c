@@ -54,7 +54,7 @@ void attach_free_parts(struct worker *worker, struct connection *connection)
 void attach_refuse(struct worker *worker, struct connection *connection, uint8_t code,
                    const char *text)
 {
-    uint8_t packet[512];
+    uint8_t packet[CONNECTION_LAST_WORDS_BYTES];
     struct packet_connack connack = {
         .reason = code,
         .reason_string = text ? slice_str(text) : slice_of(NULL, 0),

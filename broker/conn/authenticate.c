@@ -30,12 +30,15 @@ static bool is_named_admin(const struct config *config, struct slice user)
     return false;
 }
 
-/* Admins: those named, once users are known; before that whoever is on this machine. */
+/* Admins: those named, once users are known; before that whoever is on this machine. Nobody on a
+   listener with a mount point. */
 static void decide_admin(struct worker *worker, struct connection *connection)
 {
     struct pending_connect *pending = connection->pending;
     const struct config *config = broker_config(worker->broker);
-    if (!worker->broker->auth->has_users && config->admin_users.count == 0)
+    if (connection_listener(worker, connection)->mount_point)
+        pending->is_admin = false; /* it is to see and reach only what is below it */
+    else if (!worker->broker->auth->has_users && config->admin_users.count == 0)
         pending->is_admin = connection_is_loopback(connection);
     else
         pending->is_admin = pending->has_user_name && is_named_admin(config, pending->user_name) &&
@@ -107,6 +110,21 @@ static void step_connect(struct worker *worker, struct connection *connection, s
     }
 }
 
+/* Why a CONNECT without enhanced authentication is refused, for its sender and for the log. */
+static const char *refusal_text(struct worker *worker, const struct auth_client *client,
+                                enum auth_verdict verdict)
+{
+    if (verdict == AUTH_BAD_CREDENTIALS)
+        return "the user name or the password is wrong";
+    if (client->is_anonymous_allowed)
+        return NULL;
+    if (!client->has_user_name)
+        return "anonymous clients need 'allow_anonymous true' in the configuration";
+    return worker->broker->auth->has_users ? "the user is not known"
+                                           : "no users are known here: clients need "
+                                             "'allow_anonymous true' in the configuration";
+}
+
 void authenticate_connect(struct worker *worker, struct connection *connection,
                           const struct packet_connect *packet)
 {
@@ -137,7 +155,7 @@ void authenticate_connect(struct worker *worker, struct connection *connection,
         attach_refuse(worker, connection,
                       verdict == AUTH_BAD_CREDENTIALS ? REASON_BAD_USER_NAME_OR_PASSWORD
                                                       : REASON_NOT_AUTHORIZED,
-                      NULL);
+                      refusal_text(worker, &client, verdict));
 }
 
 /* One step of re-authentication on a live connection (section 4.12.1). */

@@ -76,8 +76,6 @@ struct broker {
     _Atomic uint32_t workers_drained;
     _Atomic uint32_t listener_connections[CONFIG_LISTENERS_MAX];
     _Atomic uint32_t connections; /* all */
-    _Atomic uint32_t auto_ids;    /* part of made-up client ids */
-    uint64_t auto_id_seed[2];
     _Atomic uint64_t clients_max; /* most clients ever connected at once */
 };
 
@@ -139,9 +137,13 @@ struct worker {
     uint32_t generation;   /* of connections */
     bool is_pressed;       /* memory or mailboxes are nearly full: publishers wait */
     bool is_stopped;       /* drained: everything was closed */
+    bool is_memory_told;   /* reactor 0: the log says that memory is short */
+    uint32_t loss_told_s;  /* when report_loss() last wrote a line, 0: never */
     uint32_t sweep_tick;   /* reactor 0: when expired retained messages are looked for again */
     uint32_t sweep_slices; /* left of the pass under way */
     uint32_t drain_handle;
+    uint8_t random[256]; /* for client ids that are made here: the first random_left are unused */
+    uint32_t random_left;
     void *admin; /* admin's part */
 };
 

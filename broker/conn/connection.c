@@ -21,6 +21,7 @@
 #include "conn/deliver.h"
 #include "conn/input.h"
 #include "conn/output.h"
+#include "conn/report.h"
 #include "mqtt/encode.h"
 #include "runtime/log.h"
 #include "session/session.h"
@@ -44,9 +45,10 @@ static void connection_set_address(struct connection *connection, const struct s
 const char *connection_address(const struct connection *connection,
                                char buffer[CONNECTION_ADDRESS_BYTES])
 {
-    char host[INET6_ADDRSTRLEN] = "local";
-    if (connection->address_family == AF_INET || connection->address_family == AF_INET6)
-        inet_ntop(connection->address_family, connection->address, host, sizeof(host));
+    char host[INET6_ADDRSTRLEN];
+    if (connection->address_family != AF_INET && connection->address_family != AF_INET6)
+        return "local";
+    inet_ntop(connection->address_family, connection->address, host, sizeof(host));
     if (connection->address_family == AF_INET6)
         snprintf(buffer, CONNECTION_ADDRESS_BYTES, "[%s]:%u", host, connection->port);
     else
@@ -72,7 +74,7 @@ struct slice connection_client_id(const struct connection *connection)
 {
     if (connection->session)
         return session_id(connection->session);
-    if (connection->pending)
+    if (connection->pending && pending_client_id(connection->pending).len)
         return pending_client_id(connection->pending);
     return SLICE_LIT("-");
 }
@@ -92,16 +94,29 @@ static bool has_memory_to_accept(struct worker *worker)
     return LIKELY(limit == 0) || mem_used_bytes() <= limit + limit / 8;
 }
 
+/* Says that a connection is not taken in; `limit` is the directive's name. */
+static void log_not_admitted(const struct config_listener *listener, const struct sockaddr *peer,
+                             const char *limit, uint64_t value)
+{
+    struct connection unborn = {0};
+    char address[CONNECTION_ADDRESS_BYTES], where[CONFIG_LISTENER_NAME_BYTES];
+    connection_set_address(&unborn, peer);
+    log_line(LOG_NOTICE_, "Connection from %s refused on listener %s: %s (%llu) is reached.",
+             connection_address(&unborn, address), config_listener_name(listener, where), limit,
+             (unsigned long long)value);
+}
+
 /* Whether another connection fits; counts it in if so. */
-static bool connection_is_admitted(struct worker *worker, const struct listener *listener)
+static bool connection_is_admitted(struct worker *worker, const struct listener *listener,
+                                   const struct sockaddr *peer)
 {
     struct broker *broker = worker->broker;
     const struct config *config = broker_config(broker);
-    uint32_t max = config->listeners[listener->index].max_connections;
+    const struct config_listener *of = &config->listeners[listener->index];
+    uint32_t max = of->max_connections;
     if (!has_memory_to_accept(worker)) {
         metric_add(worker_metrics(worker), METRIC_ACCEPT_MEMORY, 1);
-        log_line(LOG_WARNING_, "Connection refused: memory_limit of %llu bytes is reached.",
-                 (unsigned long long)config->memory_limit_bytes);
+        log_not_admitted(of, peer, "memory_limit", config->memory_limit_bytes);
         return false;
     }
     uint32_t all = atomic_fetch_add(&broker->connections, 1) + 1;
@@ -112,9 +127,8 @@ static bool connection_is_admitted(struct worker *worker, const struct listener 
     atomic_fetch_sub(&broker->connections, 1);
     atomic_fetch_sub(&broker->listener_connections[listener->index], 1);
     metric_add(worker_metrics(worker), METRIC_ACCEPT_LIMIT, 1);
-    log_line(LOG_NOTICE_, "Connection refused on listener %u: %s (%u) is reached.", listener->index,
-             is_over_all ? "global_max_connections" : "max_connections",
-             is_over_all ? config->global_max_connections : max);
+    log_not_admitted(of, peer, is_over_all ? "global_max_connections" : "max_connections",
+                     is_over_all ? config->global_max_connections : max);
     return false;
 }
 
@@ -159,7 +173,7 @@ void connection_accept(struct reactor *reactor, struct listener *listener, int f
                        const struct sockaddr *peer)
 {
     struct worker *worker = worker_of(reactor);
-    if (!connection_is_admitted(worker, listener)) {
+    if (!connection_is_admitted(worker, listener, peer)) {
         close(fd);
         return;
     }
@@ -284,7 +298,8 @@ void connection_timer(void *reactor, uint32_t handle)
     } else if (connection->state == CONNECTION_CONNECTED) {
         connection_check_keepalive(worker, connection);
     } else if (connection->state == CONNECTION_WAITING) {
-        connection_close_plain(worker, connection, CLOSE_LIMIT);
+        connection_close(worker, connection, CLOSE_LIMIT, close_reason_code(CLOSE_LIMIT),
+                         "the session did not come from its reactor in time");
     } else {
         connection_close_plain(worker, connection, CLOSE_CONNECT_TIMEOUT);
     }
@@ -314,12 +329,14 @@ static void connection_say_why(struct worker *worker, struct connection *connect
     const char *reference = broker_config(worker->broker)->server_reference;
     bool has_reference =
         reference && (code == REASON_SERVER_MOVED || code == REASON_USE_ANOTHER_SERVER);
-    uint8_t packet[1024];
+    uint8_t packet[CONNECTION_LAST_WORDS_BYTES];
     size_t bytes =
         encode_disconnect(packet, sizeof(packet), connection->packet_bytes_max, code, reason_string,
                           has_reference ? slice_str(reference) : slice_of(NULL, 0));
-    if (bytes && output_append(worker, connection, packet, (uint32_t)bytes))
+    if (bytes && output_append(worker, connection, packet, (uint32_t)bytes)) {
+        report_sent(connection, packet, bytes);
         metric_add(worker_metrics(worker), METRIC_MESSAGES_SENT, 1);
+    }
 }
 
 /* The last word of the transport, behind ours. What a full socket cuts off ends without one. */
@@ -367,7 +384,9 @@ void connection_close(struct worker *worker, struct connection *connection,
 void connection_close_plain(struct worker *worker, struct connection *connection,
                             enum close_reason reason)
 {
-    connection_close(worker, connection, reason, close_reason_code(reason), NULL);
+    uint8_t code = close_reason_code(reason);
+    connection_close(worker, connection, reason, code,
+                     code == REASON_QUOTA_EXCEEDED ? close_reason_help(reason) : NULL);
 }
 
 static enum close_reason close_reason_of_fault(uint8_t reason)

@@ -115,7 +115,8 @@ void connection_ready(struct reactor *reactor, struct io *io, uint32_t events);
    and session by the rules, then close. Harmless when it is closing already. `text` may be NULL. */
 void connection_close(struct worker *worker, struct connection *connection,
                       enum close_reason reason, uint8_t code, const char *text);
-/* The same with the code that goes with the reason. */
+/* The same with the code that goes with the reason; where that says no more than "quota exceeded",
+   the text is what the table says of the reason. */
 void connection_close_plain(struct worker *worker, struct connection *connection,
                             enum close_reason reason);
 /* The same for a fault of the peer. */
@@ -138,12 +139,15 @@ struct connection *connection_find(struct worker *worker, uint32_t handle, uint3
 void connection_reap_all(struct worker *worker);
 /* Lets paused publishers go on when there is room again. */
 void connection_unpause_all(struct worker *worker);
-/* "1.2.3.4:5678" */
+/* Room for the last packet that a client gets, with a reason string and a Server Reference of 1024
+   bytes (config_table.c). */
+#define CONNECTION_LAST_WORDS_BYTES 2048
+/* "1.2.3.4:5678", "[::1]:5678", or "local" for a Unix socket. */
 #define CONNECTION_ADDRESS_BYTES 64
 const char *connection_address(const struct connection *connection,
                                char buffer[CONNECTION_ADDRESS_BYTES]);
 bool connection_is_loopback(const struct connection *connection);
-/* Client id for logs: "-" before CONNECT. */
+/* Client id for logs: "-" before CONNECT, and while it has none. */
 struct slice connection_client_id(const struct connection *connection);
 
 /* The rare part, made if need be. NULL: no memory. */

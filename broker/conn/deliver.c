@@ -18,6 +18,7 @@
 #include "conn/output.h"
 #include "conn/publish.h"
 #include "conn/replay.h"
+#include "conn/report.h"
 #include "conn/send.h"
 #include "mqtt/version.h"
 
@@ -117,7 +118,7 @@ static enum drop_reason drop_reason_of(enum send_result result)
 
 static void drop(struct worker *worker, struct session *session, enum drop_reason reason)
 {
-    session_count_drop(session, worker_metrics(worker), reason);
+    report_drop(worker, session, reason);
 }
 
 static void send_qos0(struct worker *worker, struct session *session,

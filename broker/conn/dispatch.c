@@ -4,6 +4,7 @@
 #include "base/assert.h"
 #include "conn/handlers.h"
 #include "conn/input.h"
+#include "conn/report.h"
 
 static const struct fault fault_before_connect = {REASON_PROTOCOL_ERROR, "MQTT-3.1.0-1",
                                                   "the first packet is not CONNECT"};
@@ -68,6 +69,7 @@ void dispatch_packet(struct worker *worker, struct connection *connection,
                      const struct frame *frame)
 {
     packet_handler handler;
+    report_received(connection, frame);
     switch (connection->state) {
     case CONNECTION_CONNECTED:
         handler = handlers[frame->type].connected;

@@ -10,6 +10,7 @@
 #include "conn/attach.h"
 #include "conn/publish.h"
 #include "conn/replay.h"
+#include "conn/report.h"
 #include "conn/subscribe.h"
 #include "mqtt/property.h"
 
@@ -81,6 +82,8 @@ void attach_offline_timer(void *reactor, uint32_t handle)
     uint32_t now = worker->reactor->now_tick;
     if (offline->expiry_tick && offline->expiry_tick <= now) {
         metric_add(worker_metrics(worker), METRIC_SESSIONS_EXPIRED, 1);
+        log_line(LOG_NOTICE_, "Session of client %.*s ended: expired, %u s after it left.",
+                 SLICE_ARG(session_id(session)), worker->reactor->now_s - session->changed_s);
         session_end(worker, session);
         return;
     }
@@ -106,7 +109,7 @@ void attach_publish_will(struct worker *worker, struct session *session)
         return;
     struct due_will *due = mem_alloc(sizeof(*due));
     if (!due) {
-        metric_drop(worker_metrics(worker), DROP_MEMORY);
+        report_loss(worker, DROP_MEMORY, 1);
         will_free(will);
         return;
     }

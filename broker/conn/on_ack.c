@@ -4,6 +4,7 @@
 #include "conn/again.h"
 #include "conn/deliver.h"
 #include "conn/handlers.h"
+#include "conn/report.h"
 #include "conn/send.h"
 #include "mqtt/encode.h"
 #include "session/session.h"
@@ -35,8 +36,8 @@ static void finish(struct worker *worker, struct session *session, struct inflig
                    (uint64_t) - (int64_t)entry->delivery.message->payload_bytes);
     }
     if (reason >= 0x80)
-        session_count_drop(session, metrics,
-                           DROP_REFUSED_BY_CLIENT); /* settled all the same [MQTT-4.4.0-2] */
+        report_drop(worker, session,
+                    DROP_REFUSED_BY_CLIENT); /* settled all the same [MQTT-4.4.0-2] */
     inflight_remove(&session->flight->inflight, entry);
     deliver_pump(worker, session);
     struct connection *connection = session->sink;

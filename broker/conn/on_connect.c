@@ -5,8 +5,7 @@
 #include "conn/handlers.h"
 
 #include <stdio.h>
-
-#include "base/hash.h"
+#include <sys/random.h>
 
 #include "base/mem.h"
 #include "conn/attach.h"
@@ -15,7 +14,8 @@
 #include "mqtt/topic.h"
 #include "session/session.h"
 
-#define AUTO_ID_BYTES 64u
+#define AUTO_ID_RANDOM_BYTES 16u /* 128 bits that nobody can guess */
+#define AUTO_ID_BYTES (CONFIG_AUTO_ID_PREFIX_MAX + 2 * AUTO_ID_RANDOM_BYTES + 1)
 
 static bool is_keepalive_over(const struct config *config, const struct packet_connect *packet)
 {
@@ -34,8 +34,10 @@ static uint8_t check_policy(struct worker *worker, const struct connection *conn
         *text = "protocol version not accepted on this listener";
         return REASON_UNSUPPORTED_PROTOCOL_VERSION;
     }
-    if (atomic_load_explicit(&worker->broker->is_draining, memory_order_relaxed))
+    if (atomic_load_explicit(&worker->broker->is_draining, memory_order_relaxed)) {
+        *text = "the server is shutting down";
         return config->server_reference ? REASON_USE_ANOTHER_SERVER : REASON_SERVER_UNAVAILABLE;
+    }
     if (packet->version != MQTT_5 && is_keepalive_over(config, packet)) {
         *text = "keepalive above max_keepalive";
         return REASON_CLIENT_ID_NOT_VALID; /* 3.x has no code of its own: what mosquitto says */
@@ -55,44 +57,68 @@ static uint8_t check_policy(struct worker *worker, const struct connection *conn
     return REASON_SUCCESS;
 }
 
-/* A client id of our making: prefix and 128 bits that nobody can guess. */
+/* 16 bytes from the kernel, fetched some at a time. NULL: it has none to give. */
+static const uint8_t *take_random(struct worker *worker)
+{
+    if (worker->random_left < AUTO_ID_RANDOM_BYTES) {
+        if (getrandom(worker->random, sizeof(worker->random), 0) != sizeof(worker->random))
+            return NULL;
+        worker->random_left = sizeof(worker->random);
+    }
+    worker->random_left -= AUTO_ID_RANDOM_BYTES;
+    return worker->random + worker->random_left;
+}
+
+/* A client id of our making: prefix and random bytes in hexadecimal. Empty: no random bytes. */
 static struct slice make_id(struct worker *worker, const struct connection *connection,
                             char buffer[AUTO_ID_BYTES])
 {
-    struct broker *broker = worker->broker;
     const char *prefix = connection_listener(worker, connection)->auto_id_prefix;
     if (!prefix)
-        prefix = broker_config(broker)->auto_id_prefix;
-    uint64_t seed[3] = {broker->auto_id_seed[0], broker->auto_id_seed[1],
-                        atomic_fetch_add(&broker->auto_ids, 1)};
-    XXH128_hash_t id = XXH3_128bits(seed, sizeof(seed));
-    int bytes = snprintf(buffer, AUTO_ID_BYTES, "%.31s%016llx%08x", prefix ? prefix : "",
-                         (unsigned long long)id.high64, (uint32_t)id.low64);
-    return slice_of(buffer, (size_t)bytes);
+        prefix = broker_config(worker->broker)->auto_id_prefix;
+    const uint8_t *random = take_random(worker);
+    size_t bytes = prefix ? strlen(prefix) : 0;
+    BUG_ON(bytes > CONFIG_AUTO_ID_PREFIX_MAX);
+    if (!random)
+        return slice_of(NULL, 0);
+    if (bytes)
+        memcpy(buffer, prefix, bytes);
+    for (uint32_t i = 0; i < AUTO_ID_RANDOM_BYTES; i++, bytes += 2)
+        snprintf(buffer + bytes, 3, "%02x", random[i]);
+    return slice_of(buffer, bytes);
 }
 
-static bool has_allowed_prefix(const char *prefixes, struct slice id)
-{
-    return !prefixes || slice_starts_with(id, slice_str(prefixes));
-}
-
-/* Which id the session has: the client's or one of ours. 0, or the reason. */
-static uint8_t choose_id(struct worker *worker, const struct connection *connection,
+/* An id for a client that gave none, where that is allowed. 0, or the reason and *text. */
+static uint8_t assign_id(struct worker *worker, const struct connection *connection,
                          const struct packet_connect *packet, char buffer[AUTO_ID_BYTES],
-                         struct slice *id)
+                         struct slice *id, const char **text)
 {
-    const struct config *config = broker_config(worker->broker);
-    const struct config_listener *listener = connection_listener(worker, connection);
-    *id = packet->client_id;
-    if (id->len)
-        return has_allowed_prefix(config->clientid_prefixes, *id) ? 0 : REASON_CLIENT_ID_NOT_VALID;
-    bool is_allowed = packet->version != MQTT_3_1 && listener->allow_zero_length_clientid;
-    if (packet->version == MQTT_3_1_1 && !packet->clean_start)
-        is_allowed = false; /* MQTT-3.1.3-8 of 3.1.1 */
-    if (!is_allowed)
+    *text = "an empty client id is not allowed (allow_zero_length_clientid)";
+    if (packet->version == MQTT_3_1)
+        *text = "an empty client id is not allowed in MQTT 3.1";
+    else if (packet->version == MQTT_3_1_1 && !packet->clean_start)
+        *text = "an empty client id needs a clean session"; /* MQTT-3.1.3-8 of 3.1.1 */
+    else if (connection_listener(worker, connection)->allow_zero_length_clientid)
+        *text = NULL;
+    if (*text)
         return REASON_CLIENT_ID_NOT_VALID;
     *id = make_id(worker, connection, buffer);
-    return 0;
+    *text = "no random numbers for a client id";
+    return id->len ? 0 : REASON_SERVER_UNAVAILABLE;
+}
+
+/* Which id the session has: the client's or one of ours. 0, or the reason and *text. */
+static uint8_t choose_id(struct worker *worker, const struct connection *connection,
+                         const struct packet_connect *packet, char buffer[AUTO_ID_BYTES],
+                         struct slice *id, const char **text)
+{
+    const char *prefix = broker_config(worker->broker)->clientid_prefixes;
+    *id = packet->client_id;
+    uint8_t reason = id->len ? 0 : assign_id(worker, connection, packet, buffer, id, text);
+    if (reason)
+        return reason;
+    *text = "the client id does not begin as clientid_prefixes demands";
+    return prefix && !slice_starts_with(*id, slice_str(prefix)) ? REASON_CLIENT_ID_NOT_VALID : 0;
 }
 
 /* The will as a message, mount point included. 0, or the reason. */
@@ -163,7 +189,8 @@ static struct pending_connect *make_pending(struct worker *worker,
     struct pending_connect *pending = mem_zalloc(sizeof(*pending) + id.len + user_bytes);
     if (!pending)
         return NULL;
-    memcpy(pending->bytes, id.ptr, id.len);
+    if (id.len)
+        memcpy(pending->bytes, id.ptr, id.len);
     if (user_bytes)
         memcpy(pending->bytes + id.len, packet->user_name.ptr, user_bytes);
     pending->client_id = slice_of(pending->bytes, id.len);
@@ -199,6 +226,8 @@ static void refuse_fault(struct worker *worker, struct connection *connection,
         version == MQTT_5 || is_version ? version : 0; /* 3.x: closed without CONNACK */
     if (packet->packet_bytes_max) /* it was read before the fault [MQTT-3.1.2-24] */
         connection->packet_bytes_max = packet->packet_bytes_max;
+    if (packet->client_id.len) /* for the log; without memory it has none */
+        connection->pending = make_pending(worker, packet, packet->client_id);
     if (connection->version)
         attach_refuse(worker, connection, fault->reason, fault->text);
     else
@@ -213,12 +242,33 @@ static bool has_memory_to_connect(struct worker *worker)
     return LIKELY(limit == 0) || mem_used_bytes() <= limit + limit / 16;
 }
 
+/* Everything that can refuse a CONNECT before its user is looked at. 0, or the reason and *text. */
+static uint8_t check_connect(struct worker *worker, struct connection *connection,
+                             const struct packet_connect *packet, const char **text)
+{
+    char buffer[AUTO_ID_BYTES];
+    struct slice id;
+    const char *id_text;
+    uint8_t id_reason = choose_id(worker, connection, packet, buffer, &id, &id_text);
+    connection->pending = make_pending(worker, packet, id); /* first, as the log names it */
+    *text = "no memory";
+    if (!connection->pending)
+        return REASON_QUOTA_EXCEEDED;
+    uint8_t reason = check_policy(worker, connection, packet, text);
+    if (!reason && id_reason) {
+        reason = id_reason;
+        *text = id_text;
+    }
+    if (reason || !packet->will.present)
+        return reason;
+    *text = "no memory for the will, or its topic is too long with the mount_point";
+    return make_will(worker, connection, &packet->will, &connection->pending->will);
+}
+
 void on_connect(struct worker *worker, struct connection *connection, const struct frame *frame)
 {
     struct packet_connect packet;
     const char *text;
-    char buffer[AUTO_ID_BYTES];
-    struct slice id;
     metric_add(worker_metrics(worker), METRIC_CONNECT_RECEIVED, 1);
     const struct fault *fault = decode_connect(frame->body, &packet);
     if (fault) {
@@ -227,23 +277,13 @@ void on_connect(struct worker *worker, struct connection *connection, const stru
     }
     connection->version = packet.version;
     take_limits(worker, connection, &packet);
-    uint8_t reason = check_policy(worker, connection, &packet, &text);
-    if (!reason)
-        reason = choose_id(worker, connection, &packet, buffer, &id);
-    if (reason) {
-        attach_refuse(worker, connection, reason, text);
-        return;
-    }
     if (!has_memory_to_connect(worker)) {
         attach_refuse(worker, connection, REASON_QUOTA_EXCEEDED, "memory_limit is reached");
         return;
     }
-    connection->pending = make_pending(worker, &packet, id);
-    reason = connection->pending ? 0 : REASON_QUOTA_EXCEEDED;
-    if (!reason && packet.will.present)
-        reason = make_will(worker, connection, &packet.will, &connection->pending->will);
+    uint8_t reason = check_connect(worker, connection, &packet, &text);
     if (reason)
-        attach_refuse(worker, connection, reason, "no memory");
+        attach_refuse(worker, connection, reason, text);
     else
         authenticate_connect(worker, connection, &packet);
 }

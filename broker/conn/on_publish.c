@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "conn/aliases.h"
 #include "conn/publish.h"
+#include "conn/report.h"
 #include "conn/send.h"
 #include "session/session.h"
 
@@ -81,44 +82,60 @@ static bool mount_topic(struct worker *worker, const struct connection *connecti
     return true;
 }
 
-/* Puts the mount point before the topic, and says what refuses the message but keeps the connection:
-   a reason >= 0x80 and why it is counted, or SUCCESS. */
-static uint8_t refuse_publish(struct worker *worker, struct connection *connection,
-                              struct packet_publish *packet, enum drop_reason *why)
+/* What refuses a message but keeps the connection. */
+struct refusal {
+    uint8_t reason; /* for the acknowledgement */
+    enum drop_reason why;
+    const char *text;
+};
+
+static const struct refusal refused_reserved = {
+    REASON_NOT_AUTHORIZED, DROP_NOT_AUTHORIZED,
+    "topics that begin with '$' are not for clients"}; /* section 4.7.2 */
+static const struct refusal refused_access = {REASON_NOT_AUTHORIZED, DROP_NOT_AUTHORIZED,
+                                              "the client may not publish to this topic"};
+static const struct refusal refused_size = {REASON_QUOTA_EXCEEDED, DROP_MESSAGE_SIZE,
+                                            "the payload is larger than message_size_limit"};
+static const struct refusal refused_memory = {REASON_QUOTA_EXCEEDED, DROP_MEMORY,
+                                              "memory_limit is reached"};
+static const struct refusal refused_mount = {
+    REASON_TOPIC_NAME_INVALID, DROP_MEMORY,
+    "the topic is too long with the mount_point, or there is no memory for it"};
+
+/* Puts the mount point before the topic. NULL: nothing refuses the message. */
+static const struct refusal *refuse_publish(struct worker *worker, struct connection *connection,
+                                            struct packet_publish *packet)
 {
     const struct config *config = broker_config(worker->broker);
     const struct session *session = connection->session;
-    *why = DROP_NOT_AUTHORIZED;
     if (packet->topic.ptr[0] == '$')
-        return REASON_NOT_AUTHORIZED; /* section 4.7.2: not for clients */
+        return &refused_reserved;
     if (!mount_topic(worker, connection, &packet->topic))
-        return REASON_TOPIC_NAME_INVALID;
+        return &refused_mount;
     if (worker->broker->auth->has_access_checks) {
         struct slice user =
             session->user ? slice_of(session->user->name, session->user->len) : slice_of(NULL, 0);
         if (!auth_may(worker->broker->auth, session_id(session), user, packet->topic, AUTH_WRITE))
-            return REASON_NOT_AUTHORIZED;
+            return &refused_access;
     }
-    *why = DROP_MESSAGE_SIZE;
     if (config->message_bytes_max && packet->payload.len > config->message_bytes_max)
-        return REASON_QUOTA_EXCEEDED;
-    *why = DROP_MEMORY;
+        return &refused_size;
     if (packet->retain && packet->payload.len == 0)
-        return REASON_SUCCESS; /* clearing a retained message makes room */
+        return NULL; /* clearing a retained message makes room */
     if (!memory_has_room(worker, packet->payload.len))
-        return REASON_QUOTA_EXCEEDED;
-    return REASON_SUCCESS;
+        return &refused_memory;
+    return NULL;
 }
 
 static void acknowledge(struct worker *worker, struct connection *connection,
-                        const struct packet_publish *packet, uint8_t reason)
+                        const struct packet_publish *packet, uint8_t reason, const char *text)
 {
     if (packet->qos == 0 || connection->state != CONNECTION_CONNECTED)
         return;
     if (connection->version != MQTT_5)
         reason = 0;
     send_ack(worker, connection, packet->qos == 1 ? PACKET_PUBACK : PACKET_PUBREC,
-             packet->packet_id, reason, reason >= 0x80 ? reason_text(reason) : NULL);
+             packet->packet_id, reason, text);
 }
 
 /* QoS 1 is acknowledged at once, so what is in flight to us is QoS 2 that was not released yet. */
@@ -135,7 +152,7 @@ static bool receive_qos2(struct worker *worker, struct connection *connection,
 {
     struct flight *flight = session_flight(connection->session);
     if (flight && idset_has(&flight->received, packet->packet_id)) { /* [MQTT-4.3.3-10] */
-        acknowledge(worker, connection, packet, REASON_SUCCESS);
+        acknowledge(worker, connection, packet, REASON_SUCCESS, NULL);
         return false;
     }
     if (is_over_receive_maximum(worker, connection)) {
@@ -143,7 +160,7 @@ static bool receive_qos2(struct worker *worker, struct connection *connection,
         return false;
     }
     if (!flight || idset_add(&flight->received, packet->packet_id)) {
-        session_count_drop(connection->session, worker_metrics(worker), DROP_MEMORY);
+        report_refusal(worker, connection->session, DROP_MEMORY, NULL);
         connection_close_plain(worker, connection, CLOSE_MEMORY); /* 3.x knows no refusal */
         return false;
     }
@@ -177,17 +194,18 @@ static bool handle_control(struct worker *worker, struct connection *connection,
     return worker->broker->hooks.control(worker, connection, &publication);
 }
 
-/* Routes it; returns the reason for the acknowledgement. */
+/* Routes it; returns the reason for the acknowledgement, and *text with one that refuses it. */
 static uint8_t route_publish(struct worker *worker, struct connection *connection,
-                             struct packet_publish *packet)
+                             struct packet_publish *packet, const char **text)
 {
-    enum drop_reason why;
+    *text = NULL;
     if (handle_control(worker, connection, packet))
         return REASON_SUCCESS;
-    uint8_t reason = refuse_publish(worker, connection, packet, &why);
-    if (reason != REASON_SUCCESS) {
-        session_count_drop(connection->session, worker_metrics(worker), why);
-        return reason;
+    const struct refusal *refusal = refuse_publish(worker, connection, packet);
+    if (refusal) {
+        report_refusal(worker, connection->session, refusal->why, refusal->text);
+        *text = refusal->text;
+        return refusal->reason;
     }
     struct publication publication = publication_of_packet(worker, connection, packet);
     uint32_t matched = publish_message(worker, connection, &publication);
@@ -218,8 +236,9 @@ void on_publish(struct worker *worker, struct connection *connection, const stru
         connection_fault(worker, connection, &fault_receive_maximum);
         return;
     }
-    uint8_t reason = route_publish(worker, connection, &packet);
+    const char *text;
+    uint8_t reason = route_publish(worker, connection, &packet, &text);
     if (packet.qos == 2 && reason >= 0x80)
         idset_remove(&session->flight->received, packet.packet_id); /* [MQTT-4.3.3-9] */
-    acknowledge(worker, connection, &packet, reason);
+    acknowledge(worker, connection, &packet, reason, text);
 }

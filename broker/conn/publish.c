@@ -20,6 +20,7 @@
 #include "conn/attach.h"
 #include "conn/merge.h"
 #include "conn/moving.h"
+#include "conn/report.h"
 #include "mqtt/property.h"
 
 #define SPREAD_TARGETS 2048u    /* deliveries in one go */
@@ -160,7 +161,7 @@ static void mail_one(struct worker *worker, uint16_t to, struct publication *pub
     uint32_t id_count = ids ? ids->count : 0;
     struct mail_deliver *mail = post_deliver(worker, to, publication, 1, id_count);
     if (!mail) {
-        metric_drop(worker_metrics(worker), DROP_MEMORY);
+        report_loss(worker, DROP_MEMORY, 1);
         return;
     }
     struct mail_target *target = (struct mail_target *)(mail + 1);
@@ -191,7 +192,7 @@ static void share_again(struct worker *worker, struct publication *publication, 
     };
     struct index_match match;
     if (!index_group_choose(broker->index, group, publication->topic, &query, &match)) {
-        metric_drop(worker_metrics(worker), DROP_NO_SHARED_MEMBER);
+        report_loss(worker, DROP_NO_SHARED_MEMBER, 1);
         return;
     }
     struct slot *slot = slot_of(&broker->slots, index_subscriber_slot(match.subscriber));
@@ -219,7 +220,7 @@ static void mail_rest(struct worker *worker, struct publication *publication,
                 *target++ =
                     (struct mail_target){items[i].subscriber, items[i].group, items[i].extra};
             } else {
-                metric_drop(worker_metrics(worker), DROP_MEMORY);
+                report_loss(worker, DROP_MEMORY, 1);
             }
         }
         count = left;
@@ -334,7 +335,7 @@ static void publish_spread(struct worker *worker, struct connection *by,
     if (LIKELY(!is_wide)) {
         spread_slice(worker, publication, matches->items, NULL, matches->count, merge);
     } else if (!spread_later(worker, by, publication, merge)) {
-        metric_counter_add(&worker_metrics(worker)->dropped[DROP_MEMORY], matches->count);
+        report_loss(worker, DROP_MEMORY, matches->count);
     } else {
         return; /* the job owns merge */
     }
@@ -352,7 +353,7 @@ static void publish_retain(struct worker *worker, struct publication *publicatio
     }
     struct message *message = publication_message(publication);
     if (!message || retained_set(broker->retained, me, message))
-        metric_drop(worker_metrics(worker), DROP_MEMORY);
+        report_loss(worker, DROP_MEMORY, 1);
 }
 
 uint32_t publish_message(struct worker *worker, struct connection *by,
@@ -371,9 +372,9 @@ uint32_t publish_message(struct worker *worker, struct connection *by,
     };
     struct index_matches *matches = &worker->matches;
     if (index_match(broker->index, publication->topic, &query, matches))
-        metric_drop(worker_metrics(worker), DROP_MEMORY);
+        report_loss(worker, DROP_MEMORY, 1);
     if (UNLIKELY(matches->dropped_groups))
-        metric_drop_many(worker_metrics(worker), DROP_NO_SHARED_MEMBER, matches->dropped_groups);
+        report_loss(worker, DROP_NO_SHARED_MEMBER, matches->dropped_groups);
     uint32_t count = matches->count;
     worker->work_units += matches->looked_up + count;
     if (count)

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "conn/aliases.h"
 #include "conn/output.h"
+#include "conn/report.h"
 #include "mqtt/encode.h"
 
 #define FORM_BYTES_MAX 1024u
@@ -263,6 +264,7 @@ enum send_result send_publish(struct worker *worker, struct connection *connecti
         result = send_form(worker, connection, publication, &form);
     }
     if (result == SEND_OK) {
+        report_published(connection, publication, options);
         count_publish(worker, connection, (uint32_t)publication->payload.len);
         write_if_much(worker, connection);
     }
@@ -278,6 +280,7 @@ void send_packet(struct worker *worker, struct connection *connection, const uin
         connection_close_plain(worker, connection, CLOSE_MEMORY);
         return;
     }
+    report_sent(connection, packet, bytes);
     metric_add(worker_metrics(worker), METRIC_MESSAGES_SENT, 1);
 }
 
@@ -294,6 +297,7 @@ void send_ack(struct worker *worker, struct connection *connection, uint8_t type
     }
     size_t bytes = encode_ack(at, room, connection->version, connection->packet_bytes_max, type,
                               packet_id, reason, reason_string);
+    report_sent(connection, at, bytes);
     output_commit(worker, connection, (uint32_t)bytes);
     metric_add(worker_metrics(worker), METRIC_MESSAGES_SENT, 1);
 }

@@ -130,8 +130,11 @@ uint8_t subscribe_one(struct worker *worker, struct connection *connection,
     if (worker->broker->auth->has_access_checks &&
         !auth_may(worker->broker->auth, session_id(session), user, filter.filter, AUTH_SUBSCRIBE))
         return REASON_NOT_AUTHORIZED;
-    if (is_over_memory_limit(worker) && !(session->flags & SESSION_ADMIN))
+    if (is_over_memory_limit(worker) && !(session->flags & SESSION_ADMIN)) {
+        log_line(LOG_NOTICE_, "Subscription of client %.*s refused: memory_limit is reached.",
+                 SLICE_ARG(session_id(session)));
         return REASON_QUOTA_EXCEEDED;
+    }
     uint8_t qos_max = connection_listener(worker, connection)->qos_max;
     uint8_t qos = wish->qos < qos_max ? wish->qos : qos_max;
     index_subscriber subscriber = index_subscriber_make(session->slot, subscription_id, qos,

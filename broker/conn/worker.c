@@ -13,6 +13,7 @@
 #include "conn/output.h"
 #include "conn/publish.h"
 #include "conn/replay.h"
+#include "conn/report.h"
 #include "conn/send.h"
 #include "conn/subscribe.h"
 #include "runtime/log.h"
@@ -81,6 +82,8 @@ static void worker_tick(struct reactor *reactor)
     pool_trim(&worker->chunks, CHUNKS_KEPT / 8);
     if (worker->matches.cap > MATCHES_KEPT)
         index_matches_fini(&worker->matches);
+    if (reactor->index == 0)
+        report_memory(worker);
     if (reactor->index == 0 && reactor->now_tick % 20 == 0)
         log_report_held_back();
     if (worker->broker->hooks.tick)
@@ -158,13 +161,21 @@ void worker_init(struct worker *worker, struct broker *broker, struct reactor *r
     reactor_heap_add(reactor, worker->offline_heap, attach_offline_timer);
 }
 
+/* Says good-bye, and where else to go if there is such a place. */
+static void drain_connection(struct worker *worker, struct connection *connection)
+{
+    bool has_other = broker_config(worker->broker)->server_reference;
+    uint8_t code = has_other ? REASON_USE_ANOTHER_SERVER : close_reason_code(CLOSE_SHUTDOWN);
+    connection_close(worker, connection, CLOSE_SHUTDOWN, code, NULL);
+}
+
 bool worker_drain(struct worker *worker, uint32_t budget)
 {
     uint32_t handle = worker->drain_handle;
     while (budget-- && (handle = slab_next(&worker->connections, handle)) != 0) {
         struct connection *connection = slab_at(&worker->connections, handle);
         if (connection->state != CONNECTION_CLOSING)
-            connection_close_plain(worker, connection, CLOSE_SHUTDOWN);
+            drain_connection(worker, connection);
     }
     worker->drain_handle = handle;
     return worker->connections.used == 0 && list_is_empty(&worker->reactor->jobs);

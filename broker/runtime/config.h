@@ -18,6 +18,7 @@
 #include "base/err.h"
 
 #define CONFIG_LISTENERS_MAX 64
+#define CONFIG_AUTO_ID_PREFIX_MAX 50 /* bytes of auto_id_prefix */
 
 enum config_queue_policy { QUEUE_DROP_NEWEST, QUEUE_DROP_OLDEST, QUEUE_DISCONNECT };
 enum config_share_policy { SHARE_ROUND_ROBIN, SHARE_STICKY, SHARE_HASH_TOPIC };
@@ -99,6 +100,11 @@ struct config {
     bool is_user_given; /* false: the default, used only where that user exists; else stay */
     bool is_per_listener_settings;
 };
+
+/* How a listener is called in logs: its port, or the path of its Unix socket. */
+#define CONFIG_LISTENER_NAME_BYTES 112
+const char *config_listener_name(const struct config_listener *listener,
+                                 char buffer[CONFIG_LISTENER_NAME_BYTES]);
 
 /* The texts that the program prints about itself, made from the table. */
 enum config_print {

@@ -231,6 +231,16 @@ void config_free(struct config *config)
     free(config);
 }
 
+const char *config_listener_name(const struct config_listener *listener,
+                                 char buffer[CONFIG_LISTENER_NAME_BYTES])
+{
+    if (listener->port == 0 && listener->address)
+        snprintf(buffer, CONFIG_LISTENER_NAME_BYTES, "%s", listener->address);
+    else
+        snprintf(buffer, CONFIG_LISTENER_NAME_BYTES, "%u", listener->port);
+    return buffer;
+}
+
 /* ---- comparing ---- */
 
 typedef void changed_fn(void *ctx, const char *directive, bool is_reloadable, const char *old_value,
@@ -261,7 +271,8 @@ static void diff_row(const struct config_directive *row, const void *before, con
     char *old_value = config_value_text(row, before);
     char *new_value = config_value_text(row, after);
     if (strcmp(old_value, new_value))
-        changed(ctx, name, row->is_reloadable, old_value, new_value);
+        changed(ctx, name, row->is_reloadable, *old_value ? old_value : "unset",
+                *new_value ? new_value : "unset");
     free(old_value);
     free(new_value);
 }

@@ -138,8 +138,8 @@ const struct config_directive config_directives[] = {
   .argument = "true|false", .sample = "true",
   .help = "As 'allow_anonymous', for this listener whatever else is said." },
 { .name = "listener_auto_id_prefix", .scope = CONFIG_LISTENER, .type = CONFIG_TEXT,
-  OF_LISTENER(auto_id_prefix), .is_reloadable = true, .is_input_only = true, .max = TEXT_MAX,
-  .argument = "PREFIX", .sample = "guest-",
+  OF_LISTENER(auto_id_prefix), .is_reloadable = true, .is_input_only = true,
+  .max = CONFIG_AUTO_ID_PREFIX_MAX, .argument = "PREFIX", .sample = "guest-",
   .help = "As 'auto_id_prefix', for this listener." },
 
 /* ---- who may connect ------------------------------------------------------------------------ */
@@ -160,12 +160,14 @@ const struct config_directive config_directives[] = {
   .argument = "true|false", .sample = "false",
   .help = "Whether clients may leave the client id to the broker." },
 { .name = "auto_id_prefix", .scope = CONFIG_SECURITY, .type = CONFIG_TEXT,
-  OF_LISTENER(auto_id_prefix), .is_reloadable = true, .max = TEXT_MAX,
+  OF_LISTENER(auto_id_prefix), .is_reloadable = true, .max = CONFIG_AUTO_ID_PREFIX_MAX,
   .default_text = "auto-", .argument = "PREFIX", .sample = "guest-",
-  .help = "How the client ids that the broker makes begin." },
+  .help = "How the client ids that the broker makes begin, at most 50 bytes; 32 random hexadecimal "
+          "digits follow." },
 { .name = "clientid_prefixes", .scope = CONFIG_GLOBAL, .type = CONFIG_TEXT, OF(clientid_prefixes),
   .is_reloadable = true, .max = TEXT_MAX, .argument = "PREFIX", .sample = "sensor-",
-  .help = "Only clients whose id begins with this may connect." },
+  .help = "Only clients whose id begins with this may connect. Ids that the broker makes are no "
+          "exception: set 'auto_id_prefix' as well, or clients without an id are refused." },
 { .name = "admin_users", .scope = CONFIG_GLOBAL, .type = CONFIG_NAMES, OF(admin_users),
   .is_reloadable = true, .max = TEXT_MAX, .argument = "NAME [NAME...]", .sample = "ada grace",
   .help = "The users who may look into sessions and end them through $SYS/broker/sessions and "
@@ -211,7 +213,8 @@ const struct config_directive config_directives[] = {
 { .name = "server_reference", .scope = CONFIG_GLOBAL, .type = CONFIG_TEXT, OF(server_reference),
   .is_reloadable = true, .max = TEXT_MAX, .argument = "HOST[:PORT] ...",
   .sample = "b.example.org:1883",
-  .help = "Another broker that MQTT 5 clients are pointed to when this one shuts down." },
+  .help = "Another broker that MQTT 5 clients are pointed to when this one shuts down: DISCONNECT "
+          "and CONNACK with reason code 0x9C (use another server) and this Server Reference." },
 { .name = "response_information", .scope = CONFIG_GLOBAL, .type = CONFIG_TOPIC,
   OF(response_information), .is_reloadable = true, .max = TEXT_MAX, .argument = "PREFIX",
   .sample = "replies/",
@@ -295,12 +298,13 @@ const struct config_directive config_directives[] = {
   .help = "Where to write the process id. The broker does not start when it cannot." },
 { .name = "user", .scope = CONFIG_GLOBAL, .type = CONFIG_TEXT, OF(user), .max = 255,
   .default_text = "dunlin", .argument = "NAME", .sample = "root",
-  .help = "Started as root, the broker becomes this user after opening its listeners. A user named "
-          "here must exist; the default is used where it does. Started as anyone else, it stays." },
+  .help = "Started as root, the broker becomes this user after opening its listeners, log and pid "
+          "file, which it gives to that user. A user named here must exist; where the default one "
+          "does not, it becomes 'nobody'. 'root' stays root. Started as anyone else, it stays." },
 { .name = "include_dir", .scope = CONFIG_GLOBAL, .type = CONFIG_INCLUDE, .is_input_only = true,
   .max = PATH_LENGTH_MAX, .argument = "DIRECTORY", .sample = "/etc/dunlin/conf.d",
   .help = "Reads every file of the directory whose name ends in .conf, at this point, in "
-          "alphabetical order, capitals before small letters. Up to 8 deep." },
+          "alphabetical order, that is A a B b. Up to 8 deep." },
 
 /* ---- the log -------------------------------------------------------------------------------- */
 { .name = "log_dest", .scope = CONFIG_GLOBAL, .type = CONFIG_DEST, OF(log_dest),
@@ -314,7 +318,9 @@ const struct config_directive config_directives[] = {
   .default_text = "error warning notice information",
   .argument = "error|warning|notice|information|debug|subscribe|unsubscribe|internal|none|all",
   .sample = "error warning",
-  .help = "What is logged; several lines add up, 'none' takes back those before it." },
+  .help = "What is logged; several lines add up, 'none' takes back those before it. 'debug' is each "
+          "packet received and sent, and messages dropped by the rules (expired, QoS 0 for who is "
+          "away); its lines are never held back. Nothing is of type 'internal' so far." },
 { .name = "log_timestamp", .scope = CONFIG_GLOBAL, .type = CONFIG_BOOL, OF(log_timestamp),
   .is_reloadable = true, .default_text = "true", .argument = "true|false", .sample = "false",
   .help = "Whether lines begin with the time." },

@@ -11,7 +11,7 @@ struct metric_row {
 };
 
 struct close_row {
-    const char *name;
+    const char *name, *help;
     uint8_t code;
 };
 
@@ -28,7 +28,7 @@ static const char *const drop_names[DROP_COUNT] = {
 };
 
 static const struct close_row close_rows[CLOSE_COUNT] = {
-#define X(name, text, reason, help) [CLOSE_##name] = {text, reason},
+#define X(name, text, reason, help) [CLOSE_##name] = {text, help, reason},
     CLOSE_TABLE(X)
 #undef X
 };
@@ -43,6 +43,12 @@ const char *close_reason_name(enum close_reason reason)
 {
     BUG_ON(reason >= CLOSE_COUNT);
     return close_rows[reason].name;
+}
+
+const char *close_reason_help(enum close_reason reason)
+{
+    BUG_ON(reason >= CLOSE_COUNT);
+    return close_rows[reason].help;
 }
 
 uint8_t close_reason_code(enum close_reason reason)

@@ -145,6 +145,8 @@ static inline uint64_t metric_read(const _Atomic uint64_t *counter)
 
 const char *drop_reason_name(enum drop_reason reason);
 const char *close_reason_name(enum close_reason reason);
+/* What the table says of it. */
+const char *close_reason_help(enum close_reason reason);
 /* The v5 reason code that goes with it. */
 uint8_t close_reason_code(enum close_reason reason);
 /* Topic below $SYS/broker/ and help text of a counter; NULL topic when it has none of its own. */

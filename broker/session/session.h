@@ -30,6 +30,7 @@ struct flight {
     struct queue queue_qos0; /* only with queue_qos0_messages; dropped first */
     struct idset received;   /* QoS 2 from the client, not yet released */
     uint32_t dropped[DROP_COUNT];
+    uint32_t drop_told_s; /* reactor time of the last line in the log about drops */
     uint16_t *resend; /* after a reconnect: packet ids in flight in their old order, NULL when all
                          went out */
     uint32_t resend_at, release_at, resend_count; /* next PUBLISH, next PUBREL */
