@@ -69,24 +69,66 @@ static void write_pid(FILE *file)
     fclose(file);
 }
 
-/* Root becomes the configured user, after ports and files are open. */
-static bool drop_root(const struct config *config)
+/* Whom root becomes: the configured user, or nobody where the default one does not exist; *user
+   NULL: it stays what it is. False when there is no such user. */
+static bool find_user(const struct config *config, const struct passwd **user)
 {
+    *user = NULL;
     if (geteuid() != 0 || !config->user || strcmp(config->user, "root") == 0)
         return true;
-    const struct passwd *user = getpwnam(config->user);
-    if (!user) {
-        if (!config->is_user_given)
-            return true;
+    *user = getpwnam(config->user);
+    if (!*user && !config->is_user_given)
+        *user = getpwnam("nobody");
+    if (!*user)
         fprintf(stderr, "dunlin: user %s does not exist: make it, or set `user root`\n",
                 config->user);
+    return *user;
+}
+
+/* So that the user can write there later: a log that was rotated is made anew, a pid file emptied.
+   Devices and the like are left alone. */
+static void give_file(int fd, const struct passwd *user)
+{
+    struct stat st;
+    if (fd < 0 || fstat(fd, &st) || !S_ISREG(st.st_mode))
+        return;
+    if (fchown(fd, user->pw_uid, user->pw_gid))
+        log_line(LOG_WARNING_, "Cannot give a file to user %s: %s.", user->pw_name,
+                 strerror(errno));
+}
+
+/* Root becomes the user, after ports and files are open. */
+static bool drop_root(const struct config *config, FILE *pid_file)
+{
+    const struct passwd *user;
+    if (!find_user(config, &user))
         return false;
+    if (!user) {
+        if (geteuid() == 0)
+            log_line(LOG_WARNING_, "dunlin runs as root: better give it a user of its own.");
+        return true;
     }
+    if (strcmp(user->pw_name, config->user) != 0)
+        log_line(LOG_NOTICE_, "There is no user %s: runs as %s.", config->user, user->pw_name);
+    give_file(log_file_descriptor(), user);
+    give_file(pid_file ? fileno(pid_file) : -1, user);
     if (initgroups(user->pw_name, user->pw_gid) || setgid(user->pw_gid) || setuid(user->pw_uid)) {
-        fprintf(stderr, "dunlin: cannot become user %s: %s\n", config->user, strerror(errno));
+        fprintf(stderr, "dunlin: cannot become user %s: %s\n", user->pw_name, strerror(errno));
         return false;
     }
     return true;
+}
+
+static void say_listener(const struct config_listener *listener)
+{
+    char name[CONFIG_LISTENER_NAME_BYTES];
+    const char *protocol = listener->protocol == PROTOCOL_WEBSOCKETS ? " for WebSocket" : "";
+    config_listener_name(listener, name);
+    if (listener->port == 0)
+        log_line(LOG_NOTICE_, "Listening on %s%s.", name, protocol);
+    else
+        log_line(LOG_NOTICE_, "Listening on %s port %s%s.",
+                 listener->address ? listener->address : "all addresses", name, protocol);
 }
 
 static void say_hello(const struct config *config, uint64_t descriptors)
@@ -98,10 +140,7 @@ static void say_hello(const struct config *config, uint64_t descriptors)
                  ? "; default configuration: this machine only, anonymous allowed"
                  : "");
     for (uint32_t i = 0; i < config->listener_count; i++)
-        log_line(LOG_NOTICE_, "Listening on %s port %u%s.",
-                 config->listeners[i].address ? config->listeners[i].address : "all addresses",
-                 config->listeners[i].port,
-                 config->listeners[i].protocol == PROTOCOL_WEBSOCKETS ? " for WebSocket" : "");
+        say_listener(&config->listeners[i]);
 }
 
 /* Into the background, when everything that can fail for the operator to see has been done. */
@@ -131,16 +170,17 @@ static int run(struct config *config, const struct config_args *args)
        without copying. glibc raises this by itself otherwise, and then keeps hundreds of MB. */
     mallopt(M_MMAP_THRESHOLD, 1 << 20);
     uint64_t descriptors = listener_raise_descriptors();
-    if (log_open(config)) {
+    int error = log_open(config);
+    if (error) {
         fprintf(stderr, "dunlin: cannot open the log %s: %s\n",
-                config->log_file ? config->log_file : "", strerror(errno));
+                config->log_file ? config->log_file : "", strerror(error));
         return 1;
     }
     struct server *server = make_server(config);
     if (!server)
         return 1;
     int status = 1;
-    if (open_pid_file(config, &pid_file) && drop_root(config) && go_background(args)) {
+    if (open_pid_file(config, &pid_file) && drop_root(config, pid_file) && go_background(args)) {
         write_pid(pid_file);
         say_hello(config, descriptors);
         status = server_run(server, args);
@@ -150,6 +190,16 @@ static int run(struct config *config, const struct config_args *args)
     server_free(server);
     log_close();
     return status;
+}
+
+/* The file was read without an error: what is left is what only this machine knows. */
+static int test_config(const struct config *config)
+{
+    const struct passwd *user;
+    if (!find_user(config, &user))
+        return 1;
+    printf("dunlin: the configuration is valid\n");
+    return 0;
 }
 
 int main(int argc, char **argv)
@@ -170,9 +220,9 @@ int main(int argc, char **argv)
         return 1;
     }
     if (args.test_config) {
-        printf("dunlin: the configuration is valid\n");
+        int status = test_config(config);
         config_free(config);
-        return 0;
+        return status;
     }
     return run(config, &args);
 }

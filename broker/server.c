@@ -142,6 +142,27 @@ static void log_change(void *ctx, const char *directive, bool is_reloadable, con
              old_value, new_value, is_reloadable ? "" : " needs a restart and stays as it was");
 }
 
+/* False when it cannot: lines go on where they went. */
+static bool open_log_anew(const struct config *config)
+{
+    int error = log_open(config);
+    if (error)
+        log_line(LOG_ERROR, "Reload: cannot open the log %s: %s.",
+                 config->log_file ? config->log_file : "", strerror(error));
+    return !error;
+}
+
+/* One line for each line of `errors`. */
+static void log_bad_file(const char *errors)
+{
+    while (errors && *errors) {
+        size_t bytes = strcspn(errors, "\n");
+        log_line(LOG_ERROR, "Reload: %.*s", (int)bytes, errors);
+        errors += bytes + (errors[bytes] == '\n');
+    }
+    log_line(LOG_ERROR, "Reload: nothing changed.");
+}
+
 static void reload(struct server *server, const struct config_args *args)
 {
     char *error = NULL;
@@ -159,12 +180,13 @@ static void reload(struct server *server, const struct config_args *args)
         config_free(config);
     }
     /* A log that was rotated is opened anew, whatever became of the rest. */
-    if (log_open(broker_config(&server->broker)))
-        log_line(LOG_ERROR, "Reload: cannot open the log: %s.", strerror(errno));
-    if (is_ok)
-        log_line(LOG_NOTICE_, "Reload: done, %u changes.", changes);
+    bool has_log = open_log_anew(broker_config(&server->broker));
+    if (!is_ok)
+        log_bad_file(error);
+    else if (!has_log)
+        log_line(LOG_ERROR, "Reload: done in part, %u changes; the log stays as it was.", changes);
     else
-        log_line(LOG_ERROR, "Reload: nothing changed: %s", error);
+        log_line(LOG_NOTICE_, "Reload: done, %u changes.", changes);
     free(error);
 }
 

@@ -314,6 +314,11 @@ int log_open(const struct config *config)
     return 0;
 }
 
+int log_file_descriptor(void)
+{
+    return atomic_load_explicit(&log_file_fd, memory_order_relaxed);
+}
+
 void log_close(void)
 {
     set_up(LOG_TYPES_DEFAULT, true, NULL, LOG_DEST_STDERR);

@@ -38,7 +38,9 @@ DEFAULTS = {
     "sys_interval": "1",
     "reactors": "2",
 }
-ONLY_OURS = {"reactors", "memory_limit_policy"}
+ONLY_OURS = {"reactors", "memory_limit_policy", "user"}
+if os.geteuid() == 0:  # else it becomes somebody who may neither read nor write the test's folder
+    DEFAULTS["user"] = "root"
 
 
 class PortClaim:
@@ -122,6 +124,8 @@ class Broker:
 
     def write_config(self):
         text = self.text if self.text is not None else render(self.directives())
+        if self.text is not None and "user" in DEFAULTS:
+            text = f"user {DEFAULTS['user']}\n{text}"
         self.config_path.write_text(text.replace("@PORT@", str(self.port)))
 
     def wait_ready(self):

@@ -1,9 +1,11 @@
 """The command line and the configuration file."""
 
 import os
+import pwd
 import signal
 import socket
 import subprocess
+import time
 
 import pytest
 
@@ -175,8 +177,10 @@ def test_the_whole_table_can_be_printed():
 def test_without_a_file_it_listens_on_the_loopback_and_takes_anonymous_clients(tmp_path):
     claim = brokers.PortClaim()
     log = open(tmp_path / "log", "wb")
+    # As nobody, the sanitizer may not look at itself.
+    environment = dict(os.environ, ASAN_OPTIONS="detect_leaks=0")
     process = subprocess.Popen([brokers.BINARY, "-p", str(claim.number)], stdin=subprocess.DEVNULL,
-                               stdout=log, stderr=log, cwd=tmp_path)
+                               stdout=log, stderr=log, cwd=tmp_path, env=environment)
     try:
         for _ in range(1000):
             try:
@@ -290,3 +294,85 @@ def test_a_connection_that_sends_nothing_is_not_logged():
 
 def test_tests_do_not_depend_on_the_environment_of_the_caller():
     assert os.environ.get("DUNLIN_TEST_CLOCK") is None
+
+
+# ------------------------------------------------------------------------------------ root and users
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
+
+
+def start_as_user(user, monkeypatch, **config):
+    """A broker that root starts, in a folder that everybody may use. Its sanitizer, if any, may not
+    look at itself then."""
+    monkeypatch.setenv("ASAN_OPTIONS", "detect_leaks=0")
+    target = brokers.Broker(dict(config, user=user), wait=False)
+    target.folder.chmod(0o777)
+    target.wait_ready()
+    return target
+
+
+def uid_of(target):
+    for line in open(f"/proc/{target.process.pid}/status"):
+        if line.startswith("Uid:"):
+            return {int(uid) for uid in line.split()[1:]}
+    raise RuntimeError("no Uid")
+
+
+@as_root
+@pytest.mark.skipif("dunlin" in {user.pw_name for user in pwd.getpwall()}, reason="dunlin exists")
+def test_root_becomes_nobody_where_there_is_no_user_dunlin(monkeypatch):
+    target = start_as_user(None, monkeypatch)
+    assert uid_of(target) == {pwd.getpwnam("nobody").pw_uid}
+    target.wait_log("no user dunlin: runs as nobody")
+    clients.Client(target.address, "c").ping()
+    target.stop()
+
+
+@as_root
+def test_root_stays_root_only_with_a_warning(monkeypatch):
+    target = start_as_user("root", monkeypatch)
+    assert uid_of(target) == {0}
+    target.wait_log("runs as root")
+    target.stop()
+
+
+@as_root
+def test_a_rotated_log_is_opened_anew_by_another_user_than_root(monkeypatch):
+    target = start_as_user("nobody", monkeypatch, log_dest="file file.log", pid_file="pid")
+    nobody = pwd.getpwnam("nobody").pw_uid
+    path, pid = target.folder / "file.log", target.folder / "pid"
+    assert path.stat().st_uid == pid.stat().st_uid == nobody
+    target.signal(signal.SIGHUP)  # the file is there: it has to be one that nobody may write
+    wait_until(lambda: "Reload: done, 0 changes" in path.read_text())
+    path.rename(target.folder / "old.log")
+    target.signal(signal.SIGHUP)
+    wait_until(lambda: path.exists() and "Reload: done, 0 changes" in path.read_text())
+    target.stop()
+    assert not pid.exists()
+
+
+@as_root
+def test_a_log_that_cannot_be_opened_anew_is_a_failure_that_names_it(monkeypatch):
+    target = start_as_user("nobody", monkeypatch, log_dest="file file.log")
+    (target.folder / "file.log").rename(target.folder / "old.log")
+    target.folder.chmod(0o755)
+    target.signal(signal.SIGHUP)
+    old = target.folder / "old.log"
+    wait_until(lambda: "Reload: done in part" in old.read_text())
+    assert "cannot open the log file.log: Permission denied" in old.read_text()
+    target.stop()
+
+
+@as_root
+def test_test_config_knows_which_users_there_are(tmp_path):
+    code, said = check(tmp_path, "user no-such-user\n")
+    assert code == 1 and "no-such-user" in said
+    good(tmp_path, "user nobody\n")
+
+
+def wait_until(condition):
+    for _ in range(1000):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it never came true")

@@ -112,6 +112,23 @@ def test_a_bad_file_at_reload_changes_nothing():
     target.stop()
 
 
+def test_each_error_of_a_bad_reload_has_its_own_line():
+    target = start()
+    since = reload(target, max_keepalive="nonsense", max_inflight_mesages=3)
+    said = target.wait_log("Reload: nothing changed.", since)
+    assert "\\x0a" not in said
+    lines = [line for line in said.splitlines() if "dunlin.conf:" in line]
+    assert len(lines) == 2 and all("Reload: " in line for line in lines)
+    target.stop()
+
+
+def test_a_reload_shows_what_was_unset():
+    target = start()
+    since = reload(target, clientid_prefixes="sensor-")
+    target.wait_log("Reload: clientid_prefixes: unset -> sensor-.", since)
+    target.stop()
+
+
 def test_reloads_that_change_something_have_no_end():
     target = start(max_keepalive=100)
     for n in range(300):
