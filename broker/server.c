@@ -25,9 +25,20 @@
 #define INDEX_SHARDS 64u
 #define RETAINED_SHARDS 64u
 
+/* Where sockets are opened, one for each reactor. */
+struct place {
+    uint16_t index;  /* of the config's listener */
+    bool is_named;   /* it has an address of its own: one of a name's */
+    bool is_open;    /* at least once */
+    bool is_missing; /* this machine does not have the address */
+    struct listener_address address;
+};
+
 struct server {
     struct broker broker;
     struct config *first_config; /* lives to the end: listeners look at their part of it */
+    struct place places[LISTENERS_MAX];
+    uint32_t place_count;
 };
 
 /* A configuration that a reload has replaced: reactors may look at it until their turn ends. */
@@ -43,20 +54,91 @@ static uint32_t reactors_of(const struct config *config)
     return count < REACTORS_MAX ? count : REACTORS_MAX;
 }
 
+static bool is_unix(const struct config_listener *config)
+{
+    return config->port == 0 && config->address;
+}
+
+/* Adds a place for each address of a listener's name, or one for a listener without a name. */
+static bool find_places_of(struct server *server, uint16_t index, char **error)
+{
+    const struct config_listener *config = &server->first_config->listeners[index];
+    struct listener_address addresses[LISTENERS_MAX];
+    uint32_t count = 0, room = LISTENERS_MAX - server->place_count;
+    enum err err =
+        is_unix(config) ? ERR_OK : listener_resolve(config, addresses, room, &count, error);
+    if (err == ERR_LIMIT || room == 0) {
+        if (asprintf(error, "cannot listen on port %u: there are more than %d addresses in all",
+                     config->port, LISTENERS_MAX) < 0)
+            *error = NULL;
+        return false;
+    }
+    for (uint32_t i = 0; i < count && !err; i++)
+        server->places[server->place_count++] =
+            (struct place){.index = index, .is_named = true, .address = addresses[i]};
+    if (count == 0 && !err)
+        server->places[server->place_count++] = (struct place){.index = index};
+    return !err;
+}
+
+static bool find_places(struct server *server, char **error)
+{
+    for (uint32_t i = 0; i < server->first_config->listener_count; i++) {
+        if (!find_places_of(server, (uint16_t)i, error))
+            return false;
+    }
+    return true;
+}
+
+static enum err open_place(struct server *server, struct worker *worker, struct place *place,
+                           char **error)
+{
+    struct listener *listener = &worker->listeners[worker->listener_count];
+    const struct config *config = server->first_config;
+    listener->io.kind = IO_LISTENER;
+    listener->on_accept = connection_accept;
+    listener->address = place->is_named ? &place->address : NULL;
+    enum err err = listener_open(listener, worker->reactor, &config->listeners[place->index],
+                                 place->index, error);
+    if (err)
+        return err;
+    listener_set_nodelay(listener, config->set_tcp_nodelay);
+    place->is_open = true;
+    worker->listener_count++;
+    return ERR_OK;
+}
+
+/* Whether the name of a place that cannot be opened has another address that can, or may yet. */
+static bool has_other_place(const struct server *server, const struct place *place)
+{
+    for (uint32_t i = 0; i < server->place_count; i++) {
+        const struct place *other = &server->places[i];
+        if (other->index == place->index && other != place && !other->is_missing)
+            return true;
+    }
+    return false;
+}
+
+/* Reactor 0 is the first, and finds out which addresses this machine does not have: they are passed
+   over when there are others of the name. */
 static bool open_listeners(struct server *server, struct worker *worker, char **error)
 {
-    const struct config *config = broker_config(&server->broker);
-    for (uint32_t i = 0; i < config->listener_count; i++) {
-        struct listener *listener = &worker->listeners[worker->listener_count];
-        if (config->listeners[i].port == 0 && config->listeners[i].address &&
-            config->listeners[i].address[0] == '/' && worker->reactor->index != 0)
-            continue; /* a Unix socket has one owner */
-        listener->io.kind = IO_LISTENER;
-        listener->on_accept = connection_accept;
-        if (listener_open(listener, worker->reactor, &config->listeners[i], (uint16_t)i, error))
+    for (uint32_t i = 0; i < server->place_count; i++) {
+        struct place *place = &server->places[i];
+        bool is_elsewhere = is_unix(&server->first_config->listeners[place->index]) &&
+                            worker->reactor->index != 0; /* a Unix socket has one owner */
+        if (place->is_missing || is_elsewhere)
+            continue;
+        enum err err = open_place(server, worker, place, error);
+        place->is_missing = err == ERR_NOT_FOUND && !place->is_open;
+        if (place->is_missing && has_other_place(server, place)) {
+            log_line(LOG_NOTICE_, "One of several addresses is passed over: %s.",
+                     *error ? *error : "");
+            free(*error);
+            *error = NULL;
+        } else if (err) {
             return false;
-        listener_set_nodelay(listener, config->set_tcp_nodelay);
-        worker->listener_count++;
+        }
     }
     return true;
 }
@@ -125,6 +207,10 @@ struct server *server_new(struct config *config, char **error)
         return NULL;
     }
     make_tables(server);
+    if (!find_places(server, error)) {
+        server_free(server);
+        return NULL;
+    }
     for (uint32_t i = 0; i < server->broker.group->count; i++) {
         if (!open_listeners(server, &server->broker.workers[i], error)) {
             server_free(server);

@@ -98,6 +98,8 @@ struct again {
     bool is_running;
 };
 
+#define LISTENERS_MAX (2 * CONFIG_LISTENERS_MAX) /* sockets: a name may have several addresses */
+
 struct worker {
     _Alignas(64) struct reactor *reactor; /* no cache line is shared with another worker */
     struct broker *broker;
@@ -119,7 +121,7 @@ struct worker {
     bool is_spreading;     /* the publication at hand has several subscribers here */
     uint32_t spread_count; /* matches of publications that were spread at once in this turn */
     struct connection *dirty_first, **dirty_last; /* have output to write this turn */
-    struct listener listeners[CONFIG_LISTENERS_MAX];
+    struct listener listeners[LISTENERS_MAX];
     uint32_t listener_count;
     struct connection *closed_first; /* to be reaped */
     struct connection_ref

@@ -80,8 +80,8 @@ const struct config_directive config_directives[] = {
 { .name = "listener", .scope = CONFIG_GLOBAL, .type = CONFIG_SECTION, .is_input_only = true,
   .max = 65535, .argument = "PORT [ADDRESS]", .sample = "1883 127.0.0.1",
   .help = "Opens a listener's own section: the listener directives that follow, up to the next "
-          "'listener' line, are about it. ADDRESS is an IP address or a host name; without it the "
-          "listener takes connections on all addresses. With port 0, ADDRESS is the path of a Unix "
+          "'listener' line, are about it. ADDRESS is an IP address or a host name, whose "
+          "addresses are all listened on; without it the listener takes connections everywhere. With port 0, ADDRESS is the path of a Unix "
           "socket." },
 { .name = "port", .scope = CONFIG_DEFAULT_LISTENER, .type = CONFIG_NUMBER, OF_LISTENER(port),
   .is_input_only = true, .min = 1, .max = 65535, .default_text = "1883", .argument = "PORT",

@@ -37,6 +37,7 @@
 
 #define REARM_TICKS (1000 / TIMING_TICK_MS + 1) /* a full second, wherever in a tick it begins */
 #define BURST_TICKS (10000 / TIMING_TICK_MS)
+#define NAME_ADDRESSES_MAX 16u
 
 /* One attempt to open: where, and what went wrong. */
 struct opening {
@@ -178,47 +179,107 @@ static int open_any(struct opening *opening)
     return fd;
 }
 
-/* The first of the name's addresses that can be had, IPv4 before IPv6. */
-static int open_name(struct opening *opening, const struct addrinfo *addresses)
+static int open_chosen(struct opening *opening, const struct listener_address *address)
+{
+    struct sockaddr_storage name = address->name;
+    if (name.ss_family == AF_INET6)
+        ((struct sockaddr_in6 *)&name)->sin6_port = htons(opening->port);
+    else
+        ((struct sockaddr_in *)&name)->sin_port = htons(opening->port);
+    struct addrinfo info = {.ai_family = name.ss_family,
+                            .ai_addr = (struct sockaddr *)&name,
+                            .ai_addrlen = address->bytes};
+    return open_address(opening, &info);
+}
+
+/* ---- names ---- */
+
+/* Adds an address unless it is there. False: there is no room. */
+static bool add_address(const struct addrinfo *from, struct listener_address *out, uint32_t max,
+                        uint32_t *count)
+{
+    for (uint32_t i = 0; i < *count; i++) {
+        if (out[i].bytes == from->ai_addrlen &&
+            memcmp(&out[i].name, from->ai_addr, from->ai_addrlen) == 0)
+            return true;
+    }
+    if (*count == max || from->ai_addrlen > sizeof out->name)
+        return false;
+    memcpy(&out[*count].name, from->ai_addr, from->ai_addrlen);
+    out[(*count)++].bytes = from->ai_addrlen;
+    return true;
+}
+
+static enum err add_addresses(const struct addrinfo *list, struct listener_address *out,
+                              uint32_t max, uint32_t *count)
 {
     static const int families[] = {AF_INET, AF_INET6};
     for (size_t i = 0; i < ARRAY_COUNT(families); i++) {
-        for (const struct addrinfo *at = addresses; at; at = at->ai_next) {
-            if (at->ai_family != families[i])
-                continue;
-            int fd = open_address(opening, at);
-            if (fd >= 0 || opening->error == EADDRINUSE)
-                return fd;
+        for (const struct addrinfo *at = list; at; at = at->ai_next) {
+            if (at->ai_family == families[i] && !add_address(at, out, max, count))
+                return ERR_LIMIT;
         }
     }
-    return -1;
+    return ERR_OK;
 }
 
-static enum err open_tcp(struct opening *opening, int *fd, char **error)
+enum err listener_resolve(const struct config_listener *config, struct listener_address *out,
+                          uint32_t max, uint32_t *count, char **error)
 {
-    const struct config_listener *config = opening->config;
-    if (!config->address) {
-        *fd = open_any(opening);
-        return *fd < 0 ? explain(opening, error) : ERR_OK;
-    }
-    char service[8];
-    snprintf(service, sizeof service, "%u", opening->port);
-    struct addrinfo hints = {.ai_family = config->socket_domain,
-                             .ai_socktype = SOCK_STREAM,
-                             .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
-    struct addrinfo *addresses;
-    int failed = getaddrinfo(config->address, service, &hints, &addresses);
+    *count = 0;
+    *error = NULL;
+    if (!config->address || strchr(config->address, '/'))
+        return ERR_OK;
+    struct addrinfo hints = {
+        .ai_family = config->socket_domain, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
+    struct addrinfo *list;
+    int failed = getaddrinfo(config->address, NULL, &hints, &list);
     if (failed) {
         if (asprintf(error,
                      "cannot listen on port %u: the address %s is not known: %s (look at the "
                      "listener directive and socket_domain)",
-                     opening->port, config->address, gai_strerror(failed)) < 0)
+                     config->port, config->address, gai_strerror(failed)) < 0)
             *error = NULL;
         return ERR_INVALID;
     }
-    *fd = open_name(opening, addresses);
-    freeaddrinfo(addresses);
-    return *fd < 0 ? explain(opening, error) : ERR_OK;
+    enum err err = add_addresses(list, out, max, count);
+    freeaddrinfo(list);
+    return err;
+}
+
+/* ---- opening ---- */
+
+/* The first of the addresses that can be had. */
+static int open_first(struct opening *opening, const struct listener_address *addresses,
+                      uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        int fd = open_chosen(opening, &addresses[i]);
+        if (fd >= 0 || opening->error == EADDRINUSE)
+            return fd;
+    }
+    return -1;
+}
+
+static enum err open_tcp(struct opening *opening, const struct listener_address *address, int *fd,
+                         char **error)
+{
+    struct listener_address addresses[NAME_ADDRESSES_MAX];
+    uint32_t count = 0;
+    enum err err =
+        address ? ERR_OK
+                : listener_resolve(opening->config, addresses, NAME_ADDRESSES_MAX, &count, error);
+    if (err == ERR_INVALID)
+        return err;
+    if (address)
+        *fd = open_chosen(opening, address);
+    else
+        *fd = count ? open_first(opening, addresses, count) : open_any(opening);
+    if (*fd >= 0)
+        return ERR_OK;
+    bool is_not_here = opening->error == EADDRNOTAVAIL || opening->error == EAFNOSUPPORT;
+    err = explain(opening, error);
+    return address && is_not_here ? ERR_NOT_FOUND : err;
 }
 
 static uint16_t bound_port(int fd)
@@ -241,7 +302,7 @@ static enum err open_shared(struct listener *listener, uint16_t reactor_index, c
     opening.is_first = shared ? known == 0 : reactor_index == 0;
     if (known)
         opening.port = known;
-    enum err err = open_tcp(&opening, &listener->io.fd, error);
+    enum err err = open_tcp(&opening, listener->address, &listener->io.fd, error);
     if (!err && shared)
         atomic_store_explicit(shared, bound_port(listener->io.fd), memory_order_relaxed);
     pthread_mutex_unlock(&opening_mutex);

@@ -9,8 +9,8 @@
  * A burst is over after ten seconds without such an error.
  *
  * Addresses: without one, a socket for IPv6 and IPv4 together (IPv4 alone where there is no IPv6);
- * IPv4 peers of it are reported as IPv4. A name with several addresses gets a socket for one, IPv4
- * before IPv6. Unix sockets cannot be shared between reactors: reactor 0 opens them, on others such
+ * IPv4 peers of it are reported as IPv4. A name with several addresses takes a struct listener for
+ * each: listener_resolve() asks once, so that all reactors have the same ones. Unix sockets cannot be shared between reactors: reactor 0 opens them, on others such
  * a listener is there without a descriptor.
  *
  * Threads: each struct listener belongs to its reactor.
@@ -28,10 +28,17 @@
 
 #define LISTENER_ACCEPTS_PER_TURN 64u
 
+/* One address of a name. */
+struct listener_address {
+    struct sockaddr_storage name;
+    socklen_t bytes;
+};
+
 struct listener {
     struct io io; /* first member; io.kind is set by the caller, fd -1: not open */
     const struct config_listener *config;
-    uint16_t index; /* of the config's listener */
+    const struct listener_address *address; /* NULL: what config->address means, the first */
+    uint16_t index;                         /* of the config's listener */
     bool is_armed;
     bool is_nodelay;     /* accepted sockets have TCP_NODELAY, which they inherit */
     uint32_t rearm_tick; /* 0: not disarmed by an error */
@@ -47,8 +54,14 @@ struct listener {
                       const struct sockaddr *peer);
 };
 
+/* The addresses of config->address, each once, IPv4 before IPv6. *count is 0 where there is nothing
+   to choose: all addresses, or a Unix socket. ERR_INVALID as listener_open(), ERR_LIMIT: more than
+   `max`, of which the first are given. */
+enum err listener_resolve(const struct config_listener *config, struct listener_address *out,
+                          uint32_t max, uint32_t *count, char **error) MUST_USE;
 /* Opens the socket and starts listening, on the reactor's thread or before it is started. The
-   caller has set io.kind, on_accept and port_shared before. ERR_IO, ERR_INVALID: *error is a line
+   caller has set io.kind, on_accept, address and port_shared before. ERR_NOT_FOUND: this machine
+   does not have listener->address. That, ERR_IO, ERR_INVALID: *error is a line
    for the operator that names address, port and what to do (freed by the caller), NULL without
    memory. */
 enum err listener_open(struct listener *listener, struct reactor *reactor,

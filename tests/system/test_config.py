@@ -235,6 +235,19 @@ def test_two_listeners_with_their_own_settings(tmp_path):
             claim.free()
 
 
+def test_a_name_is_listened_on_at_all_of_its_addresses():
+    hosts = {at[4][0] for at in socket.getaddrinfo("localhost", None, type=socket.SOCK_STREAM)}
+    target = brokers.Broker(text="log_dest stderr\nreactors 2\nlistener @PORT@ localhost\n"
+                                 "allow_anonymous true\n")
+    for host in hosts:
+        try:
+            for _ in range(20):  # of both reactors
+                clients.Client((host, target.port), "c").ping()
+        except OSError:
+            assert "passed over" in target.log()
+    target.stop()
+
+
 def test_a_port_in_use_is_an_error_that_says_so(tmp_path):
     claim = brokers.PortClaim()
     with socket.socket() as taken:

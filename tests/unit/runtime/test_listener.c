@@ -243,6 +243,72 @@ static void socket_domain_ipv4_listens_on_ipv4_alone(void **state)
     assert_int_equal(name.ss_family, AF_INET);
 }
 
+/* ---- names ---- */
+
+/* The one address of a name that is an address already. */
+static struct listener_address address_of(const char *name)
+{
+    struct config_listener config = {.port = 1, .address = (char *)name};
+    struct listener_address addresses[4];
+    uint32_t count;
+    char *error;
+    assert_int_equal(listener_resolve(&config, addresses, 4, &count, &error), ERR_OK);
+    assert_null(error);
+    assert_int_equal(count, 1);
+    return addresses[0];
+}
+
+static void a_name_gives_each_of_its_addresses_once(void **state)
+{
+    struct config_listener config = {.port = 1, .address = "localhost"};
+    struct listener_address a[16];
+    uint32_t count;
+    char *error;
+    (void)state;
+    assert_int_equal(listener_resolve(&config, a, 16, &count, &error), ERR_OK);
+    assert_true(count > 0);
+    for (uint32_t i = 0; i < count; i++)
+        for (uint32_t j = 0; j < i; j++)
+            assert_true(a[i].bytes != a[j].bytes || memcmp(&a[i].name, &a[j].name, a[i].bytes));
+    assert_int_equal(listener_resolve(&config, a, 0, &count, &error), ERR_LIMIT);
+    config.address = NULL;
+    assert_int_equal(listener_resolve(&config, a, 16, &count, &error), ERR_OK);
+    assert_int_equal(count, 0);
+    config.address = "/run/a.sock";
+    assert_int_equal(listener_resolve(&config, a, 16, &count, &error), ERR_OK);
+    assert_int_equal(count, 0);
+}
+
+static void each_address_of_a_name_has_a_listener(void **state)
+{
+    struct fixture *f = *state;
+    static struct listener_address addresses[2];
+    addresses[0] = address_of("127.0.0.1");
+    addresses[1] = address_of("127.0.0.2");
+    f->config.address = "a.name.with.two.addresses.invalid"; /* never asked for again */
+    f->listeners[0].address = &addresses[0];
+    f->listeners[1].address = &addresses[1];
+    for (uint32_t i = 0; i < REACTORS; i++) {
+        struct sockaddr_in name;
+        socklen_t bytes = sizeof name;
+        must_open_on(f, i);
+        assert_int_equal(getsockname(f->listeners[i].io.fd, (struct sockaddr *)&name, &bytes), 0);
+        assert_int_equal(ntohl(name.sin_addr.s_addr), INADDR_LOOPBACK + i);
+        assert_int_equal(ntohs(name.sin_port), f->port);
+    }
+}
+
+static void an_address_of_a_name_that_is_not_here_is_told_apart(void **state)
+{
+    struct fixture *f = *state;
+    static struct listener_address address;
+    address = address_of("192.0.2.1");
+    f->listeners[0].address = &address;
+    f->config.port = 1883;
+    assert_int_equal(open_on(f, 0), ERR_NOT_FOUND);
+    assert_says(f, "no such address");
+}
+
 /* ---- what goes wrong ---- */
 
 static int occupy(bool is_shared, uint16_t *port)
@@ -527,6 +593,9 @@ int main(void)
         BY_HAND(all_addresses_take_ipv4_and_report_it_as_ipv4),
         BY_HAND(all_addresses_take_ipv6_where_there_is_any),
         BY_HAND(socket_domain_ipv4_listens_on_ipv4_alone),
+        BY_HAND(a_name_gives_each_of_its_addresses_once),
+        BY_HAND(each_address_of_a_name_has_a_listener),
+        BY_HAND(an_address_of_a_name_that_is_not_here_is_told_apart),
         BY_HAND(a_busy_port_is_refused_with_advice_also_if_it_could_be_shared),
         BY_HAND(an_address_of_another_machine_is_refused_with_advice),
         BY_HAND(an_address_of_another_family_is_refused_with_advice),
