@@ -61,21 +61,37 @@ static void input_brake(struct worker *worker, struct connection *connection)
         connection_hold(worker, connection, HOLD_OUTPUT);
 }
 
-/* The first thing that a web browser says is told apart, for whoever reads the log. */
-static void input_fault(struct worker *worker, struct connection *connection, struct slice in,
-                        const struct fault *fault)
+/* What other protocols begin with is told apart, for whoever reads the log. True: it was one, and
+   the connection is closed. */
+static bool input_is_strange(struct worker *worker, struct connection *connection, struct slice in)
 {
-    if (connection->state == CONNECTION_ACCEPTED && slice_starts_with(in, SLICE_LIT("GET ")))
-        connection_close(worker, connection, CLOSE_MALFORMED, fault->reason,
-                         "an HTTP request; this listener lacks 'protocol websockets'");
-    else
-        connection_fault(worker, connection, fault);
+    static const struct {
+        const char *begin;
+        size_t bytes;
+        const char *text;
+    } strangers[] = {
+        {"GET ", 4, "an HTTP request; this listener lacks 'protocol websockets'"},
+        {"\x16\x03", 2, "a TLS handshake; this listener is not encrypted"},
+        {"PROXY ", 6, "a PROXY header; switch it off in the proxy"},
+        {"\r\n\r\n\0\r\nQUIT\n", 12, "a PROXY header (version 2); switch it off in the proxy"},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(strangers); i++) {
+        if (!slice_starts_with(in, slice_of(strangers[i].begin, strangers[i].bytes)))
+            continue;
+        connection_close(worker, connection, CLOSE_MALFORMED, REASON_MALFORMED_PACKET,
+                         strangers[i].text);
+        return true;
+    }
+    return false;
 }
 
 size_t connection_input(struct worker *worker, struct connection *connection, struct slice in)
 {
     size_t start = in.len;
     uint32_t units = 0;
+    if (UNLIKELY(connection->state == CONNECTION_ACCEPTED) &&
+        input_is_strange(worker, connection, in))
+        return 0;
     while (in.len && connection->state != CONNECTION_CLOSING &&
            !(connection->hold & HOLD_STOPS_PARSING)) {
         struct frame frame;
@@ -85,7 +101,7 @@ size_t connection_input(struct worker *worker, struct connection *connection, st
         if (result == FRAME_SHORT)
             break;
         if (result == FRAME_BAD) {
-            input_fault(worker, connection, in, fault);
+            connection_fault(worker, connection, fault);
             break;
         }
         in = slice_skip(in, frame.size);

@@ -182,9 +182,9 @@ const struct config_directive config_directives[] = {
   .help = "How many sessions there are at a time, connected or not." },
 { .name = "persistent_client_expiration", .scope = CONFIG_GLOBAL, .type = CONFIG_DURATION,
   OF(persistent_client_expiration_s), .is_reloadable = true, .min = 1, .max = 1000000,
-  .default_text = "unlimited", .argument = "NUMBER{h|d|w|m|y}", .sample = "14d",
+  .default_text = "unlimited", .argument = "NUMBER{s|h|d|w|m|y}", .sample = "14d",
   .help = "Ends sessions whose client has been away for longer than this, whatever expiry the "
-          "client asked for: hours, days, weeks, months of 30 days or years of 365 days." },
+          "client asked for: seconds, hours, days, weeks, months of 30 days or years of 365 days." },
 
 /* ---- connections ---------------------------------------------------------------------------- */
 { .name = "connect_timeout", .scope = CONFIG_GLOBAL, .type = CONFIG_LIMIT, OF(connect_timeout_s),

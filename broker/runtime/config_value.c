@@ -198,7 +198,7 @@ static bool read_duration(const struct config_directive *row, void *base, struct
         char letter;
         uint32_t seconds;
     } units[] = {
-        {'h', 3600}, {'d', 86400}, {'w', 604800}, {'m', 2592000}, {'y', 31536000},
+        {'s', 1}, {'h', 3600}, {'d', 86400}, {'w', 604800}, {'m', 2592000}, {'y', 31536000},
     };
     uint64_t number;
     if (is_unlimited(row, value)) {
@@ -426,7 +426,7 @@ void config_describe_value(const struct config_directive *row, char *text, size_
     case CONFIG_DURATION:
         snprintf(text, bytes,
                  "a number from %" PRIu64 " to %" PRIu64
-                 " followed by h, d, w, m or y, or 0 or unlimited",
+                 " followed by s, h, d, w, m or y, or 0 or unlimited",
                  row->min, row->max);
         return;
     case CONFIG_VERSIONS:
@@ -472,6 +472,17 @@ static void append_words(char **text, const struct config_directive *row, uint64
                 append(text, "%s", word->word);
 }
 
+/* In the largest of days, hours and seconds that gives a whole number. */
+static void append_duration(char **text, uint64_t seconds)
+{
+    if (seconds % 3600)
+        append(text, "%" PRIu64 "s", seconds);
+    else if (seconds % 86400)
+        append(text, "%" PRIu64 "h", seconds / 3600);
+    else
+        append(text, "%" PRIu64 "d", seconds / 86400);
+}
+
 static void append_number(char **text, const struct config_directive *row, uint64_t value)
 {
     if (row->type == CONFIG_FACILITY && value == LOG_DAEMON)
@@ -481,8 +492,7 @@ static void append_number(char **text, const struct config_directive *row, uint6
     else if (row->type != CONFIG_NUMBER && value == 0)
         append(text, "unlimited");
     else if (row->type == CONFIG_DURATION)
-        append(text, value % 86400 ? "%" PRIu64 "h" : "%" PRIu64 "d",
-               value / (value % 86400 ? 3600 : 86400));
+        append_duration(text, value);
     else
         append(text, "%" PRIu64, value / (row->unit ? row->unit : 1));
 }

@@ -194,6 +194,7 @@ def test_bad_json_is_an_error(admin, text):
 @pytest.mark.parametrize("what, words", [
     ({}, ["commands"]),
     ({"commands": "x"}, ["commands"]),
+    ({"commands": [{"command": "countSessions"}], "limit": 5}, ["limit", "nothing but commands"]),
     ({"commands": [5]}, ["command"]),
     ({"commands": [{}]}, ["command"]),
     ({"commands": [{"command": 5}]}, ["command"]),

@@ -1,5 +1,6 @@
 """What the log says: every limit that is hit, every packet when that is asked for, and who did what."""
 
+import json
 import re
 import signal
 import socket
@@ -218,7 +219,38 @@ def test_a_connection_too_many_is_told_with_its_address_and_the_port(broker, con
                         "max_connections (1) is reached")
 
 
+@pytest.mark.parametrize("first, name", [
+    (b"\x16\x03\x01\x00\xf8\x01\x00\x00\xf4", "a TLS handshake"),
+    (b"PROXY TCP4 10.0.0.1 10.0.0.2 55555 1883\r\n", "a PROXY header;"),
+    (b"PROXY TCP4 10.0.0.1 10.0.0.2 55555 1883\r\n" + codec.connect(5, "x" * 60), "a PROXY header;"),
+    (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c" + bytes(12), "a PROXY header (version 2)"),
+])
+@pytest.mark.config(fresh=True)
+def test_what_speaks_another_protocol_is_told_apart(broker, first, name):
+    with socket.create_connection(broker.address) as sock:
+        sock.sendall(first)
+        broker.wait_log(f"disconnected: malformed: {name}")
+
+
 # ----------------------------------------------------------------------------- ends of sessions
+
+
+def test_a_client_of_a_unix_socket_is_named_by_its_path():
+    target = brokers.Broker(text="log_dest stderr\nallow_anonymous true\n"
+                                 "listener @PORT@ 127.0.0.1\nlistener 0 mqtt.sock\nmax_connections 1\n")
+    admin = clients.Client(target.address, "admin")
+    path = str(target.folder / "mqtt.sock")
+    target.wait_log("Listening on mqtt.sock.")
+    with socket.socket(socket.AF_UNIX) as sock, socket.socket(socket.AF_UNIX) as second:
+        sock.connect(path)
+        sock.sendall(codec.connect(5, "near"))
+        target.wait_log("Client near (local) connected")
+        second.connect(path)
+        target.wait_log("Connection from local refused on listener mqtt.sock")
+        admin.subscribe("$SYS/broker/sessions/near")
+        document = json.loads(admin.expect("PUBLISH").payload)
+        assert document["address"] == "local" and document["listener"] == "mqtt.sock"
+    target.stop()
 
 
 @pytest.mark.config(fresh=True)

@@ -222,8 +222,13 @@ static void expiration_counts_hours_days_weeks_months_and_years(void **state)
         const char *text;
         uint64_t seconds;
     } cases[] = {
-        {"1h", 3600},          {"14d", 14 * 86400ull}, {"2w", 14 * 86400ull},
-        {"2m", 60 * 86400ull}, {"1y", 31536000},       {"0", 0},
+        {"30s", 30},
+        {"1h", 3600},
+        {"14d", 14 * 86400ull},
+        {"2w", 14 * 86400ull},
+        {"2m", 60 * 86400ull},
+        {"1y", 31536000},
+        {"0", 0},
         {"unlimited", 0},
     };
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
@@ -233,9 +238,9 @@ static void expiration_counts_hours_days_weeks_months_and_years(void **state)
         assert_int_equal(config->persistent_client_expiration_s, cases[i].seconds);
         config_free(config);
     }
-    assert_refused_with("persistent_client_expiration 5\n", "followed by h, d, w, m or y");
-    assert_refused_with("persistent_client_expiration 5s\n", "followed by h, d, w, m or y");
-    assert_refused_with("persistent_client_expiration d\n", "followed by h, d, w, m or y");
+    assert_refused_with("persistent_client_expiration 5\n", "followed by s, h, d, w, m or y");
+    assert_refused_with("persistent_client_expiration 5x\n", "followed by s, h, d, w, m or y");
+    assert_refused_with("persistent_client_expiration d\n", "followed by s, h, d, w, m or y");
     assert_refused_with("persistent_client_expiration 0d\n", "from 1 to");
 }
 

@@ -471,7 +471,7 @@ static void a_reload_names_what_changed(void **state)
                    "sys_interval 6\nreactors 2\nlog_type all\nmemory_limit 2000000\n"
                    "persistent_client_expiration 2w\nadmin_users a b\nretain_expiry_interval 5\n"
                    "queue_policy disconnect\nlog_facility 3\n",
-                   "admin_users: '' to 'a b'\n"
+                   "admin_users: 'unset' to 'a b'\n"
                    "persistent_client_expiration: 'unlimited' to '14d'\n"
                    "queue_policy: 'drop_newest' to 'disconnect'\n"
                    "memory_limit: 'unlimited' to '2000000'\n"
@@ -490,7 +490,7 @@ static void a_reload_names_what_changed_in_listeners(void **state)
                    "listener 2 ::1\naccept_protocol_versions 5\nmount_point x/\nlistener 3\n",
                    "listener: '1' to 'none' (restart)\n"
                    "accept_protocol_versions (listener 2 ::1): '3,4,5' to '5'\n"
-                   "mount_point (listener 2 ::1): '' to 'x/' (restart)\n"
+                   "mount_point (listener 2 ::1): 'unset' to 'x/' (restart)\n"
                    "listener: 'none' to '3' (restart)");
     assert_changes("listener 1\n", "listener 1\nallow_anonymous true\nauto_id_prefix x-\n",
                    "allow_anonymous (listener 1): 'false' to 'true'\n"
