@@ -128,7 +128,8 @@ const struct config_directive config_directives[] = {
 { .name = "mount_point", .scope = CONFIG_LISTENER, .type = CONFIG_TOPIC, OF_LISTENER(mount_point),
   .max = TEXT_MAX, .argument = "PREFIX", .sample = "site1/",
   .help = "Put in front of every topic of the listener's clients, and taken off again in what they "
-          "receive: they see and reach only what is below it. Write the '/' at its end yourself." },
+          "receive: they see and reach only what is below it, and none of them is an admin. Write the '/' at its "
+          "end yourself." },
 { .name = "backlog", .scope = CONFIG_LISTENER, .type = CONFIG_NUMBER, OF_LISTENER(backlog),
   .min = 1, .max = 65535, .default_text = "4096", .argument = "COUNT", .sample = "1000",
   .help = "How many connections may wait in the kernel to be accepted; net.core.somaxconn is its "
