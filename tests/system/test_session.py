@@ -394,6 +394,7 @@ def test_a_long_queue_is_resumed_in_pieces(connect, topic, version):
 @not_31
 def test_one_session_per_client_id_and_no_more(connect, topic, prefix, version):
     """Ids that differ only in case, blanks or length are different clients."""
+    prefix += "c"  # else it may be digits only, which have no case
     ids = [prefix, prefix + " ", prefix.upper() + "X", prefix + "x", prefix + "X", prefix + "xx"]
     all_of_them = [connect(client_id=name, version=version) for name in ids]
     for c in all_of_them:
