@@ -277,7 +277,9 @@ static void connection_check_keepalive(struct worker *worker, struct connection 
         connection_arm_keepalive(worker, connection);
         return;
     }
-    connection_close_plain(worker, connection, CLOSE_KEEPALIVE); /* [MQTT-3.1.2-22] */
+    bool is_unread = connection->hold & HOLD_OUTPUT; /* it may well have sent, but does not read */
+    connection_close_plain(worker, connection, is_unread ? CLOSE_SLOW : CLOSE_KEEPALIVE);
+    /* [MQTT-3.1.2-22] */
 }
 
 static void connection_finish(struct worker *worker, struct connection *connection)

@@ -86,7 +86,7 @@ enum drop_reason {
     X(TAKEN_OVER, "taken_over", 0x8E, "another connection took the session")       \
     X(REFUSED, "refused", 0x87, "CONNECT was refused")                             \
     X(NOT_AUTHORIZED, "not_authorized", 0x87, "not authorized")                    \
-    X(SLOW, "slow", 0x97, "the client reads too slowly (queue_policy disconnect)") \
+    X(SLOW, "slow", 0x97, "the client does not read what it is sent")              \
     X(ADMIN, "admin", 0x98, "closed by an admin")                                  \
     X(SHUTDOWN, "shutdown", 0x8B, "the server is shutting down")                   \
     X(MEMORY, "memory", 0x97, "no memory, or memory_limit reached")                \

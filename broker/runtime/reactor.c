@@ -200,7 +200,7 @@ void reactor_turn(struct reactor *reactor, int wait_ms)
     int count = reactor_wait(reactor, events, wait_ms);
     uint64_t start_ns = clock_real_ns();
     reactor_read_clock(reactor);
-    reactor->read_until_ns = start_ns + READ_BUDGET_NS;
+    reactor->read_until_ns = start_ns + reactor->group->read_budget_ns;
     reactor->has_more_work = false;
     reactor_read(reactor, events, count);
     mailbox_run(reactor, MAIL_BUDGET_BYTES);
@@ -345,6 +345,7 @@ struct reactor_group *reactor_group_new(uint32_t count, const struct reactor_hoo
     group->count = count;
     group->hooks = hooks ? hooks : &no_hooks;
     group->is_clock_turned = clock_is_turned_by_file();
+    group->read_budget_ns = READ_BUDGET_NS;
     group->epochs = aligned_zalloc(sizeof *group->epochs);
     epoch_domain_init(group->epochs);
     pthread_mutex_init(&group->gate, NULL);

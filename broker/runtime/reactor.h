@@ -109,6 +109,7 @@ struct reactor_group {
     mail_handler mail_handlers[REACTOR_MAIL_TYPES_MAX];
     _Atomic bool is_stopping;
     bool is_clock_turned;        /* DUNLIN_TEST_CLOCK: wake every 10 ms */
+    uint64_t read_budget_ns;     /* of a turn; tests that count turns raise it */
     pthread_mutex_t gate;        /* held while threads are started */
     pthread_barrier_t all_ended; /* on_stop runs when every reactor has ended its last turn */
     _Alignas(64) _Atomic int32_t congested; /* inboxes with more than MAIL_CONGESTED_BYTES */

@@ -388,6 +388,7 @@ static void one_read_that_takes_long_is_worked_off_in_slices(void **state)
     (void)state;
     struct harness *h = harness_new(1, "");
     h->broker.hooks.control = slow_control;
+    h->group->read_budget_ns = 2000000;
     struct client *p = client_of(h, 0, "P", 0);
     slow_seen = slow_last = 0;
     slow_is_in_order = true;
