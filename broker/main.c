@@ -131,11 +131,12 @@ static void say_listener(const struct config_listener *listener)
                  listener->address ? listener->address : "all addresses", name, protocol);
 }
 
-static void say_hello(const struct config *config, uint64_t descriptors)
+static void say_hello(const struct config *config, uint64_t descriptors, uint32_t tables)
 {
-    log_line(LOG_NOTICE_, "dunlin %s: up to %llu open files, so about %llu connections%s.",
-             DUNLIN_VERSION, (unsigned long long)descriptors,
-             (unsigned long long)(descriptors > 64 ? descriptors - 64 : 0),
+    uint64_t room = descriptors > 64 ? descriptors - 64 : 0;
+    log_line(LOG_NOTICE_, "dunlin %s: up to %llu open files%s, so about %llu connections%s.",
+             DUNLIN_VERSION, (unsigned long long)descriptors, tables > 1 ? " for each reactor" : "",
+             (unsigned long long)(room * tables),
              config->is_default_listener
                  ? "; default configuration: this machine only, anonymous allowed"
                  : "");
@@ -182,7 +183,7 @@ static int run(struct config *config, const struct config_args *args)
     int status = 1;
     if (open_pid_file(config, &pid_file) && drop_root(config, pid_file) && go_background(args)) {
         write_pid(pid_file);
-        say_hello(config, descriptors);
+        say_hello(config, descriptors, server_descriptor_tables(server));
         status = server_run(server, args);
         if (pid_file)
             unlink(config->pid_file);

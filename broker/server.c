@@ -206,6 +206,8 @@ struct server *server_new(struct config *config, char **error)
         mem_free(server);
         return NULL;
     }
+    server->broker.group->has_private_descriptors =
+        config->reactor_descriptors == DESCRIPTORS_PRIVATE;
     make_tables(server);
     if (!find_places(server, error)) {
         server_free(server);
@@ -218,6 +220,12 @@ struct server *server_new(struct config *config, char **error)
         }
     }
     return server;
+}
+
+uint32_t server_descriptor_tables(const struct server *server)
+{
+    const struct reactor_group *group = server->broker.group;
+    return group->has_private_descriptors ? group->count : 1;
 }
 
 static void log_change(void *ctx, const char *directive, bool is_reloadable, const char *old_value,

@@ -16,6 +16,8 @@ struct server *server_new(struct config *config, char **error);
 /* Runs until a signal: SIGTERM and SIGINT drain and end, SIGHUP reloads from
    `args`. Returns the exit status. Call with those signals blocked in every thread. */
 int server_run(struct server *server, const struct config_args *args);
+/* How many tables of descriptors there are for connections: 1, or one for each reactor. */
+uint32_t server_descriptor_tables(const struct server *server);
 void server_free(struct server *server);
 
 #endif

@@ -3,6 +3,8 @@
  */
 #include "conn/worker.h"
 
+#include <unistd.h>
+
 #include "base/assert.h"
 #include "base/mem.h"
 #include "conn/again.h"
@@ -77,6 +79,8 @@ static void worker_tick(struct reactor *reactor)
 {
     struct worker *worker = worker_of(reactor);
     worker_tick_listeners(worker);
+    if (reactor->group->has_private_descriptors)
+        log_follow();
     connection_unpause_all(worker); /* also when still pressed: nobody waits longer than a tick */
     sweep_retained(worker);
     pool_trim(&worker->chunks, CHUNKS_KEPT / 8);
@@ -124,7 +128,23 @@ static void worker_reap(struct reactor *reactor)
     connection_reap_all(worker_of(reactor));
 }
 
+/* With a descriptor table of our own: the listening sockets of others are not for us to keep open. */
+static void worker_start(struct reactor *reactor)
+{
+    struct broker *broker = worker_of(reactor)->broker;
+    for (uint32_t i = 0; reactor->group->has_private_descriptors && i < broker->group->count; i++) {
+        const struct worker *other = &broker->workers[i];
+        for (uint32_t l = 0; i != reactor->index && l < other->listener_count; l++) {
+            if (other->listeners[l].io.fd >= 0)
+                close(other->listeners[l].io.fd);
+            if (other->listeners[l].spare_fd >= 0)
+                close(other->listeners[l].spare_fd);
+        }
+    }
+}
+
 const struct reactor_hooks worker_hooks = {
+    .on_start = worker_start,
     .on_tick = worker_tick,
     .on_flush = worker_flush,
     .on_reap = worker_reap,

@@ -23,6 +23,7 @@
 enum config_queue_policy { QUEUE_DROP_NEWEST, QUEUE_DROP_OLDEST, QUEUE_DISCONNECT };
 enum config_share_policy { SHARE_ROUND_ROBIN, SHARE_STICKY, SHARE_HASH_TOPIC };
 enum config_protocol { PROTOCOL_MQTT, PROTOCOL_WEBSOCKETS };
+enum config_descriptors { DESCRIPTORS_SHARED, DESCRIPTORS_PRIVATE };
 enum config_retain_source { RETAIN_SOURCE_UNCHECKED, RETAIN_SOURCE_CHECKED };
 
 struct config_strings {
@@ -55,7 +56,8 @@ struct config {
     uint32_t listener_count;
     bool is_default_listener; /* no listener was configured: loopback only, anonymous allowed */
 
-    uint32_t reactors; /* 0: one per core */
+    uint32_t reactors;           /* 0: one per core */
+    uint8_t reactor_descriptors; /* enum config_descriptors */
     uint32_t global_max_connections, global_max_clients;
     uint16_t max_keepalive_s;       /* 0: any */
     uint32_t connect_timeout_s;     /* from accept to CONNECT */

@@ -145,6 +145,10 @@ static void resolve_globals(struct config_parse *parse, const struct config_args
         config->log_facility = LOG_DAEMON;
     if (args && args->daemon && !parse->seen[seen_index("log_dest")].line)
         config->log_dest = LOG_DEST_SYSLOG;
+    if (config->reactor_descriptors == DESCRIPTORS_PRIVATE && config->log_dest & LOG_DEST_SYSLOG)
+        config_complain(parse, NULL,
+                        "reactor_descriptors private: not together with log_dest "
+                        "syslog (also the default of -d), choose another log_dest");
     if (args && args->verbose)
         config->log_type = LOG_ALL;
     if (args && args->quiet)

@@ -45,6 +45,8 @@ static _Atomic uint32_t log_dests = LOG_DEST_STDERR;
 static _Atomic bool log_has_time = true;
 static const struct log_format *_Atomic log_time_format; /* NULL: seconds since 1970 */
 static _Atomic int log_file_fd = -1;
+static const char *_Atomic log_path; /* of the file, NULL: none */
+static _Atomic uint32_t log_opened;  /* how often log_open() ran */
 static void (*_Atomic log_topic_sink)(uint32_t type, const char *line);
 static struct log_site *_Atomic log_held_sites;
 static _Atomic uint64_t log_lost, log_held_back;
@@ -298,6 +300,24 @@ static void set_up(uint32_t types, bool has_time, const char *time_format, uint3
     atomic_store_explicit(&log_dests, dests, memory_order_release);
 }
 
+/* A text that stays for good; the same text keeps its memory. */
+static const char *keep_path(const char *path)
+{
+    return path ? keep_format(path)->text : NULL;
+}
+
+void log_follow(void)
+{
+    static _Thread_local uint32_t followed;
+    uint32_t opened = atomic_load_explicit(&log_opened, memory_order_acquire);
+    const char *path = atomic_load_explicit(&log_path, memory_order_relaxed);
+    if (followed == opened)
+        return;
+    followed = opened;
+    if (open_file(path ? path : "/dev/null"))
+        open_file("/dev/null"); /* the main thread has told why */
+}
+
 int log_open(const struct config *config)
 {
     uint32_t dests = config->log_dest;
@@ -311,7 +331,12 @@ int log_open(const struct config *config)
         let_file_go();
     if (!(dests & LOG_DEST_SYSLOG))
         closelog();
-    return 0;
+    if (config->reactor_descriptors == DESCRIPTORS_PRIVATE && log_file_descriptor() < 0)
+        error = open_file("/dev/null"); /* its number is taken before reactors have their own */
+    atomic_store_explicit(&log_path, dests & LOG_DEST_FILE ? keep_path(config->log_file) : NULL,
+                          memory_order_relaxed);
+    atomic_fetch_add_explicit(&log_opened, 1, memory_order_release);
+    return error;
 }
 
 int log_file_descriptor(void)

@@ -57,6 +57,9 @@ struct log_site {
    0 or errno: then the file could not be opened and everything goes on as before. Before the first
    call, errors to notices go to stderr. One thread at a time; others may log meanwhile. */
 int log_open(const struct config *config);
+/* Opens the file anew when log_open() did since the last call: for threads with a descriptor table of
+   their own. */
+void log_follow(void);
 /* The log file's descriptor, -1: there is none; to give the file to another user. */
 int log_file_descriptor(void);
 /* Back to the state before the first log_open(). */

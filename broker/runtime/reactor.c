@@ -18,6 +18,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -221,12 +222,25 @@ void reactor_turn(struct reactor *reactor, int wait_ms)
 
 /* ---- threads ---- */
 
+/* From here on the descriptors of this thread are its own, and so is the limit of their number. What
+   other reactors wait with is closed in our copy. */
+static void reactor_leave_table(struct reactor *reactor)
+{
+    BUG_ON(unshare(CLONE_FILES) < 0); /* needs no privilege, only memory at the start */
+    for (uint32_t i = 0; i < reactor->group->count; i++) {
+        if (i != reactor->index)
+            close(reactor->group->reactors[i].epoll_fd);
+    }
+}
+
 static void *reactor_main(void *arg)
 {
     struct reactor *reactor = arg;
     struct reactor_group *group = reactor->group;
     pthread_mutex_lock(&group->gate); /* until all are started */
     pthread_mutex_unlock(&group->gate);
+    if (group->has_private_descriptors)
+        reactor_leave_table(reactor);
     reactor_read_clock(reactor);
     if (group->hooks->on_start)
         group->hooks->on_start(reactor);

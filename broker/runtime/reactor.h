@@ -108,10 +108,11 @@ struct reactor_group {
     io_handler io_handlers[REACTOR_KINDS_MAX];
     mail_handler mail_handlers[REACTOR_MAIL_TYPES_MAX];
     _Atomic bool is_stopping;
-    bool is_clock_turned;        /* DUNLIN_TEST_CLOCK: wake every 10 ms */
-    uint64_t read_budget_ns;     /* of a turn; tests that count turns raise it */
-    pthread_mutex_t gate;        /* held while threads are started */
-    pthread_barrier_t all_ended; /* on_stop runs when every reactor has ended its last turn */
+    bool is_clock_turned;         /* DUNLIN_TEST_CLOCK: wake every 10 ms */
+    uint64_t read_budget_ns;      /* of a turn; tests that count turns raise it */
+    bool has_private_descriptors; /* set before the start: each reactor has a table of its own */
+    pthread_mutex_t gate;         /* held while threads are started */
+    pthread_barrier_t all_ended;  /* on_stop runs when every reactor has ended its last turn */
     _Alignas(64) _Atomic int32_t congested; /* inboxes with more than MAIL_CONGESTED_BYTES */
 };
 
@@ -120,7 +121,10 @@ struct reactor_group {
    DUNLIN_TEST_CLOCK in the environment is honoured here. Ends the program when there is no memory.
  */
 struct reactor_group *reactor_group_new(uint32_t count, const struct reactor_hooks *hooks) MUST_USE;
-/* Starts the threads ("reactor-N", signals blocked). ERR_IO with errno; then none is running. */
+/* Starts the threads ("reactor-N", signals blocked). ERR_IO with errno; then none is running.
+   With has_private_descriptors each takes a copy of the descriptors that are open now: those that
+   all use must be open, and keep their numbers from here on (eventfds, the log's file). on_start
+   closes what belongs to others. */
 enum err reactor_group_start(struct reactor_group *group) MUST_USE;
 /* Asks every reactor to end after its turn. Any thread; async-signal-safe. */
 void reactor_group_stop(struct reactor_group *group);

@@ -1,0 +1,68 @@
+"""reactor_descriptors: whose limit of open files it is."""
+
+import os
+import resource
+import signal
+import time
+
+import pytest
+
+import broker as brokers
+import client as clients
+
+pytestmark = pytest.mark.ours
+
+LIMIT = 80
+
+
+def start(**config):
+    return brokers.Broker({"reactors": 4, **config})
+
+
+def connect_many(target, count):
+    """How many of them are let in with so few descriptors."""
+    resource.prlimit(target.process.pid, resource.RLIMIT_NOFILE, (LIMIT, LIMIT))
+    some = []
+    for number in range(count):
+        try:
+            some.append(clients.Client(target.address, f"c{number}"))
+        except (AssertionError, OSError):
+            break
+    return some
+
+
+def test_shared_tables_hold_no_more_than_the_limit():
+    target = start()
+    assert len(connect_many(target, 120)) < LIMIT
+    target.wait_log("ulimit -n")
+    target.abandon()
+
+
+def test_private_tables_hold_the_limit_each():
+    target = start(reactor_descriptors="private")
+    target.wait_log("for each reactor")
+    some = connect_many(target, 120)
+    assert len(some) == 120
+    some[0].subscribe("a")
+    for c in some[1:]:
+        c.publish("a", "x", 1)
+        some[0].expect_publish("a", "x")
+    target.stop()
+
+
+def test_private_tables_follow_a_log_that_was_rotated(tmp_path):
+    path, old = tmp_path / "log", tmp_path / "old"
+    target = start(reactor_descriptors="private", log_dest=f"file {path}")
+    os.rename(path, old)
+    target.signal(signal.SIGHUP)
+    deadline = time.monotonic() + clients.WAIT_S
+    while not path.exists() and time.monotonic() < deadline:
+        pass
+    target.turn(1100)  # the next tick of each reactor
+    target.settle()
+    size = old.stat().st_size
+    for number in range(40):
+        clients.Client(target.address, f"late{number}").disconnect()
+    assert old.stat().st_size == size
+    assert path.read_text().count("late") == 80
+    target.stop()
