@@ -309,6 +309,7 @@ int server_run(struct server *server, const struct config_args *args)
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGHUP);
+    admin_begin(&server->broker);
     if (reactor_group_start(server->broker.group)) {
         fprintf(stderr, "dunlin: cannot start reactors: %s\n", strerror(errno));
         return 1;

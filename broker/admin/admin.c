@@ -58,6 +58,12 @@ void admin_install(struct broker *broker)
     log_topics_install(broker, MAIL_LOG_LINE);
 }
 
+void admin_begin(struct broker *broker)
+{
+    struct worker *worker = &broker->workers[0];
+    sys_begin(admin_of(worker)->sys, worker);
+}
+
 void admin_uninstall(struct broker *broker)
 {
     log_topics_uninstall();

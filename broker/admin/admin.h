@@ -8,6 +8,8 @@
 
 /* Sets broker->hooks and the mail handlers; before the reactors start. */
 void admin_install(struct broker *broker);
+/* Publishes what is to be there for the first client; right before the reactors start. */
+void admin_begin(struct broker *broker);
 /* Frees what admin keeps; after the reactors ended. */
 void admin_uninstall(struct broker *broker);
 

@@ -14,6 +14,7 @@
 
 #include "admin/sys_reading.h"
 #include "base/assert.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "conn/publish.h"
 #include "runtime/log.h"
@@ -277,17 +278,30 @@ static bool sys_run(struct reactor *reactor, struct job *job)
     return !sys->is_running;
 }
 
-void sys_tick(struct sys *sys, struct worker *worker)
+/* Reads the figures of a round that is due. */
+static bool round_begin(struct sys *sys, struct worker *worker, uint64_t now_ms)
 {
     uint32_t interval_s = broker_config(worker->broker)->sys_interval_s;
-    uint64_t now_ms = worker->reactor->now_ms;
     if (interval_s == 0 || sys->is_running || now_ms < sys->next_ms)
-        return;
+        return false;
     sys->next_ms = now_ms + interval_s * 1000ull;
     sys_reading_take(&sys->reading, worker->broker, now_ms);
     sys->at = 0;
-    sys->is_running = true;
-    reactor_job_add(worker->reactor, &sys->job);
+    return sys->is_running = true;
+}
+
+void sys_begin(struct sys *sys, struct worker *worker)
+{
+    if (!round_begin(sys, worker, clock_now_ms()))
+        return;
+    while (!sys_run(worker->reactor, &sys->job)) {
+    }
+}
+
+void sys_tick(struct sys *sys, struct worker *worker)
+{
+    if (round_begin(sys, worker, worker->reactor->now_ms))
+        reactor_job_add(worker->reactor, &sys->job);
 }
 
 /* ---- life ---- */

@@ -16,6 +16,9 @@ struct sys;
 /* Before the reactors start. Ends the program without memory. */
 struct sys *sys_new(struct broker *broker);
 void sys_free(struct sys *sys);
+/* The first round, all at once, on the main thread before the reactors start: whoever connects first
+   finds the topics retained. */
+void sys_begin(struct sys *sys, struct worker *worker);
 /* Every tick of reactor 0: begins a round when one is due. */
 void sys_tick(struct sys *sys, struct worker *worker);
 

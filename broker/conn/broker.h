@@ -184,6 +184,13 @@ static inline bool memory_has_room(struct worker *worker, uint64_t bytes)
     return LIKELY(limit == 0) || mem_used_bytes() + bytes <= limit;
 }
 
+/* The same somewhat above it: for what comes to an end soon, and may make room. */
+static inline bool memory_reserve_has_room(struct worker *worker, uint64_t bytes)
+{
+    uint64_t limit = broker_config(worker->broker)->memory_limit_bytes;
+    return LIKELY(limit == 0) || mem_used_bytes() + bytes <= limit + limit / 16;
+}
+
 static inline bool is_over_memory_limit(struct worker *worker)
 {
     return !memory_has_room(worker, 0);

@@ -21,7 +21,8 @@
 #include "conn/output.h"
 
 #define TAIL_DIRECT_BYTES 16384u
-#define TAIL_FREE_BYTES 1024u /* of half a packet are kept also when memory_limit is reached */
+#define TAIL_RESERVE_BYTES 65536u /* packets up to this size may end somewhat above memory_limit */
+#define TAIL_FREE_BYTES 1024u     /* of half a packet are kept also when memory_limit is reached */
 /* CONNECT has no use for more: five strings of 64 KiB and some properties. Before it, nobody may
  * keep us busy. */
 #define CONNECT_PACKET_BYTES_MAX (512u * 1024u)
@@ -134,7 +135,7 @@ static void input_keep(struct worker *worker, struct connection *connection, str
     }
     uint32_t cap = (uint32_t)(rest.len + 63) / 64 * 64;
     bool is_refused =
-        rest.len > TAIL_FREE_BYTES && !connection->hold && is_over_memory_limit(worker);
+        rest.len > TAIL_FREE_BYTES && !connection->hold && !memory_reserve_has_room(worker, cap);
     struct tail *tail = is_refused ? NULL : mem_alloc(sizeof(*tail) + cap);
     if (!tail) {
         connection_close_plain(worker, connection, CLOSE_MEMORY);
@@ -219,7 +220,9 @@ static struct tail *input_grow_tail(struct worker *worker, struct connection *co
     if (tail->cap > tail->len)
         return tail;
     uint32_t cap = tail->len < need / 2 ? tail->len * 2 : need;
-    if (!memory_has_room(worker, cap - tail->cap))
+    bool has_room = need <= TAIL_RESERVE_BYTES ? memory_reserve_has_room(worker, cap - tail->cap)
+                                               : memory_has_room(worker, cap - tail->cap);
+    if (!has_room)
         return NULL; /* waiting would help nobody: many such packets may hold all the memory */
     struct tail *grown = mem_realloc(tail, sizeof(*tail) + cap);
     if (!grown)

@@ -234,14 +234,6 @@ static void refuse_fault(struct worker *worker, struct connection *connection,
         connection_fault(worker, connection, fault);
 }
 
-/* What a CONNECT brings, three strings of 64 KiB at most, is taken from those with a session already
-   somewhat above memory_limit; others are refused when it turns out that they have none. */
-static bool has_memory_to_connect(struct worker *worker)
-{
-    uint64_t limit = broker_config(worker->broker)->memory_limit_bytes;
-    return LIKELY(limit == 0) || mem_used_bytes() <= limit + limit / 16;
-}
-
 /* Everything that can refuse a CONNECT before its user is looked at. 0, or the reason and *text. */
 static uint8_t check_connect(struct worker *worker, struct connection *connection,
                              const struct packet_connect *packet, const char **text)
@@ -277,7 +269,9 @@ void on_connect(struct worker *worker, struct connection *connection, const stru
     }
     connection->version = packet.version;
     take_limits(worker, connection, &packet);
-    if (!has_memory_to_connect(worker)) {
+    /* Three strings of 64 KiB at most: whoever has a session may bring them above memory_limit too;
+       others are refused when it turns out that they have none. */
+    if (!memory_reserve_has_room(worker, 0)) {
         attach_refuse(worker, connection, REASON_QUOTA_EXCEEDED, "memory_limit is reached");
         return;
     }

@@ -184,6 +184,17 @@ static struct publication publication_of_packet(struct worker *worker,
     };
 }
 
+/* The whole packet, when it can be passed on as it is; else nothing. */
+static struct slice passable_packet(struct worker *worker, const struct connection *connection,
+                                    const struct packet_publish *packet, const struct frame *frame)
+{
+    bool is_plain = packet->qos == 0 && !packet->retain && packet->properties.len == 0 &&
+                    !connection_listener(worker, connection)->mount_point;
+    if (!is_plain)
+        return slice_of(NULL, 0);
+    return slice_of(frame->body.ptr + frame->body.len - frame->size, frame->size);
+}
+
 /* "$CONTROL/...": requests of admins. True when it was one (and was answered). */
 static bool handle_control(struct worker *worker, struct connection *connection,
                            const struct packet_publish *packet)
@@ -196,7 +207,8 @@ static bool handle_control(struct worker *worker, struct connection *connection,
 
 /* Routes it; returns the reason for the acknowledgement, and *text with one that refuses it. */
 static uint8_t route_publish(struct worker *worker, struct connection *connection,
-                             struct packet_publish *packet, const char **text)
+                             const struct frame *frame, struct packet_publish *packet,
+                             const char **text)
 {
     *text = NULL;
     if (handle_control(worker, connection, packet))
@@ -208,6 +220,8 @@ static uint8_t route_publish(struct worker *worker, struct connection *connectio
         return refusal->reason;
     }
     struct publication publication = publication_of_packet(worker, connection, packet);
+    publication.packet = passable_packet(worker, connection, packet, frame);
+    publication.is_packet_v5 = connection->version == MQTT_5;
     uint32_t matched = publish_message(worker, connection, &publication);
     publication_fini(&publication);
     return matched ? REASON_SUCCESS : REASON_NO_MATCHING_SUBSCRIBERS;
@@ -237,7 +251,7 @@ void on_publish(struct worker *worker, struct connection *connection, const stru
         return;
     }
     const char *text;
-    uint8_t reason = route_publish(worker, connection, &packet, &text);
+    uint8_t reason = route_publish(worker, connection, frame, &packet, &text);
     if (packet.qos == 2 && reason >= 0x80)
         idset_remove(&session->flight->received, packet.packet_id); /* [MQTT-4.3.3-9] */
     acknowledge(worker, connection, &packet, reason, text);

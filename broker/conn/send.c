@@ -1,7 +1,8 @@
 /*
  * send.c: see send.h.
  *
- * Small publications are encoded once per form (version, QoS, flags, subscription id, expiry) and
+ * A QoS 0 packet without properties is passed on as it came where it can be. Other small
+ * publications are encoded once per form (version, QoS, flags, subscription id, expiry) and
  * copied to each further subscriber that wants the same form; only the packet id is patched.
  * Payloads from OUTPUT_REFERENCE_BYTES on are referenced in the message, not copied.
  */
@@ -249,6 +250,30 @@ static enum send_result send_cached(struct worker *worker, struct connection *co
     return copy_form(worker, connection, entry, options->packet_id) ? SEND_OK : SEND_NO_MEMORY;
 }
 
+/* Whether the packet as its publisher sent it is what this subscriber gets. */
+static bool can_pass_on(struct worker *worker, const struct connection *connection,
+                        const struct publication *publication, const struct send_options *options)
+{
+    return publication->packet.len && options->qos == 0 && !options->retain &&
+           options->subscription_id_count == 0 &&
+           (connection->version == MQTT_5) == publication->is_packet_v5 &&
+           publication->packet.len <= connection->packet_bytes_max &&
+           publication->payload.len < OUTPUT_REFERENCE_BYTES &&
+           publication->packet.len <= CHUNK_ROOM && connection_alias_max(connection) == 0 &&
+           !connection_listener(worker, connection)->mount_point;
+}
+
+static enum send_result pass_on(struct worker *worker, struct connection *connection,
+                                struct slice packet)
+{
+    uint8_t *at = output_reserve(worker, connection, (uint32_t)packet.len);
+    if (!at)
+        return SEND_NO_MEMORY;
+    memcpy(at, packet.ptr, packet.len);
+    output_commit(worker, connection, (uint32_t)packet.len);
+    return SEND_OK;
+}
+
 enum send_result send_publish(struct worker *worker, struct connection *connection,
                               struct publication *publication, const struct send_options *options)
 {
@@ -256,7 +281,9 @@ enum send_result send_publish(struct worker *worker, struct connection *connecti
     bool is_cacheable =
         worker->is_spreading && !has_alias && !options->dup && options->subscription_id_count <= 1;
     enum send_result result;
-    if (is_cacheable) {
+    if (can_pass_on(worker, connection, publication, options)) {
+        result = pass_on(worker, connection, publication->packet);
+    } else if (is_cacheable) {
         result = send_cached(worker, connection, publication, options);
     } else {
         struct publish_form form;

@@ -41,6 +41,10 @@ struct publication {
     struct slice properties; /* raw checked block; only what is forwarded leaves */
     uint32_t properties_forwarded_bytes;
     struct slice payload;
+    /* The packet as it came, when that is what a plain QoS 0 subscriber is sent too: QoS 0, no RETAIN,
+       no properties, no mount point; else empty. In the form of 5.0, or of 3.1 and 3.1.1. */
+    struct slice packet;
+    bool is_packet_v5;
     uint8_t qos;
     uint8_t flags;         /* MESSAGE_* */
     uint32_t expires_tick; /* 0: never */

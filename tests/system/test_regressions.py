@@ -209,7 +209,7 @@ def test_qos1_counts_against_a_receive_maximum_that_qos2_has_used_up(connect, to
 
 
 @pytest.mark.clause("MQTT-3.3.2-6")
-@pytest.mark.parametrize("expiry", [0x3FFFFFFF, 0x7FFF0000])
+@pytest.mark.parametrize("expiry", [0x3FFFFFFF, 0x7F000000])
 def test_expiry_of_many_years_is_forwarded_as_it_came(connect, topic, expiry):
     sub, pub = connect("sub"), connect("pub")
     sub.subscribe(topic("t"))
