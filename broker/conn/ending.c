@@ -15,6 +15,7 @@
 #include "mqtt/property.h"
 
 #define UNSUBSCRIBES_PER_SLICE 256u
+#define REPLAYS_PER_SLICE 256u
 #define MESSAGES_PER_SLICE 1024u
 #define TICKS_PER_S 2u
 #define TICKS_AHEAD_MAX (0x7FFFFFFFu)
@@ -201,7 +202,7 @@ static bool ending_slice(struct worker *worker, struct session *session)
         struct subscription *items = subscriptions_items(&session->subscriptions);
         subscribe_remove(worker, session, &items[session->subscriptions.count - 1]);
     }
-    if (session->subscriptions.count)
+    if (session->subscriptions.count || !replay_stop_all(session, REPLAYS_PER_SLICE))
         return false;
     struct flight *flight = session->flight;
     return !flight || (queue_clear(&flight->queue, MESSAGES_PER_SLICE) &&
@@ -278,7 +279,6 @@ void session_end(struct worker *worker, struct session *session)
     deliver_update_ready(worker, session);
     deliver_give_up_shared(worker, session);
     count_unstored(worker, session);
-    replay_stop(session, slice_of(NULL, 0));
     if (worker->broker->hooks.session_changed)
         worker->broker->hooks.session_changed(worker, session, true);
     ending_add(worker, session);

@@ -1,11 +1,14 @@
 /*
- * replay.c: see replay.h. A session's replays are a list, the newest first, worked off one after the other; each call
- * looks at a bounded number of topics and gives a bounded number of messages, so a "#" over a
- * million of them slows nobody else.
+ * replay.c: see replay.h. A session's replays are a list, the newest first, worked off one after
+ * the other; each call looks at a bounded number of topics and gives a bounded number of messages,
+ * so a "#" over a million of them slows nobody else. A table by filter finds the one to be stopped
+ * among 100,000; all of it is there only while there are replays.
  */
 #include "conn/replay.h"
 
+#include "base/hash.h"
 #include "base/mem.h"
+#include "base/table.h"
 #include "conn/again.h"
 #include "conn/deliver.h"
 #include "conn/output.h"
@@ -15,52 +18,88 @@
 #define REPLAY_END_NODES 16u /* what a replay costs that finds nothing: a look into each shard */
 
 struct replay {
-    struct replay *next;
+    struct table_node by_filter; /* first member */
+    struct list link;
     struct retained_cursor *cursor;
     index_subscriber subscriber;
     uint32_t filter_bytes;
     uint8_t filter[];
 };
 
-static void replay_free(struct replay *replay)
+struct replays {
+    struct list list; /* never empty */
+    struct table by_filter;
+};
+
+static struct replay *replay_first(const struct session *session)
 {
+    return CONTAINER_OF(session->replays->list.next, struct replay, link);
+}
+
+/* The last one takes what they stood in with it. */
+static void replay_free(struct session *session, struct replay *replay)
+{
+    struct replays *replays = session->replays;
+    list_unlink(&replay->link);
+    table_remove(&replays->by_filter, &replay->by_filter);
     retained_cursor_free(replay->cursor);
     mem_free(replay);
+    if (replays->by_filter.count)
+        return;
+    session->replays = NULL;
+    table_fini(&replays->by_filter);
+    mem_free(replays);
+}
+
+static bool replays_make(struct session *session)
+{
+    if (session->replays)
+        return true;
+    session->replays = mem_zalloc(sizeof(*session->replays));
+    if (session->replays)
+        list_init(&session->replays->list);
+    return session->replays != NULL;
 }
 
 enum err replay_start(struct session *session, struct slice filter, index_subscriber subscriber)
 {
     struct replay *replay = mem_alloc(sizeof(*replay) + filter.len);
     struct retained_cursor *cursor = retained_cursor_new(filter);
-    if (!replay || !cursor) {
+    if (!replay || !cursor || !replays_make(session)) {
         mem_free(replay);
         if (cursor)
             retained_cursor_free(cursor);
         return ERR_NOMEM;
     }
-    *replay = (struct replay){.next = session->replays,
-                              .cursor = cursor,
-                              .subscriber = subscriber,
-                              .filter_bytes = (uint32_t)filter.len};
+    *replay = (struct replay){
+        .cursor = cursor, .subscriber = subscriber, .filter_bytes = (uint32_t)filter.len};
     memcpy(replay->filter, filter.ptr, filter.len);
-    session->replays = replay;
+    struct replays *replays = session->replays;
+    list_push_back(replays->list.next, &replay->link); /* before the first */
+    table_add(&replays->by_filter, &replay->by_filter, (uint32_t)hash_bytes(filter));
     return ERR_OK;
 }
 
 void replay_stop(struct session *session, struct slice filter)
 {
-    struct replay **at = &session->replays;
-    while (*at) {
-        struct replay *replay = *at;
-        bool is_it =
-            filter.len == 0 || slice_eq(filter, slice_of(replay->filter, replay->filter_bytes));
-        if (!is_it) {
-            at = &replay->next;
+    if (!session->replays)
+        return;
+    struct table_node *node =
+        table_find(&session->replays->by_filter, (uint32_t)hash_bytes(filter));
+    for (; node; node = table_find_next(node)) {
+        struct replay *replay = (struct replay *)node;
+        if (!slice_eq(filter, slice_of(replay->filter, replay->filter_bytes)))
             continue;
-        }
-        *at = replay->next;
-        replay_free(replay);
+        replay_free(session, replay);
+        return;
     }
+}
+
+bool replay_stop_all(struct session *session, uint32_t budget)
+{
+    while (session->replays && budget--)
+        replay_free(session, replay_first(session));
+    return !session->replays;
 }
 
 /* Gives one message; false when the connection closed meanwhile. */
@@ -87,7 +126,7 @@ void replay_pump(struct worker *worker, struct session *session)
 {
     uint32_t nodes = REPLAY_NODES_PER_TURN, messages = REPLAY_MESSAGES_PER_TURN;
     while (session->replays && may_go_on(worker, session)) {
-        struct replay *replay = session->replays;
+        struct replay *replay = replay_first(session);
         struct message *message;
         enum retained_step step =
             nodes && messages ? retained_cursor_next(worker->broker->retained, replay->cursor,
@@ -98,8 +137,7 @@ void replay_pump(struct worker *worker, struct session *session)
             return;
         }
         if (step == RETAINED_END) {
-            session->replays = replay->next;
-            replay_free(replay);
+            replay_free(session, replay);
             nodes -= nodes < REPLAY_END_NODES ? nodes : REPLAY_END_NODES;
             continue;
         }

@@ -175,7 +175,7 @@ uint8_t unsubscribe_one(struct worker *worker, struct connection *connection, st
         return REASON_NO_SUBSCRIPTION_EXISTED;
     log_subscribe(connection, LOG_UNSUBSCRIBE, "unsubscribes from", filter.full, 0);
     subscribe_remove(worker, session, subscription);
-    if (session->replays && filter.filter.len)
+    if (!filter.is_shared)
         replay_stop(session, filter.filter);
     if (is_sys_filter(&filter) && worker->broker->hooks.unsubscribed)
         worker->broker->hooks.unsubscribed(worker, session, filter.filter);

@@ -208,7 +208,7 @@ void worker_free_session(struct worker *worker, struct session *session)
         struct subscription *items = subscriptions_items(&session->subscriptions);
         subscribe_remove(worker, session, &items[session->subscriptions.count - 1]);
     }
-    replay_stop(session, slice_of(NULL, 0));
+    replay_stop_all(session, UINT32_MAX);
     session_free(session);
 }
 

@@ -44,7 +44,7 @@ struct will {
     uint32_t delay_s;
 };
 
-struct replay; /* retained messages still to be given; conn knows */
+struct replays; /* retained messages still to be given; conn knows */
 
 /* What the session's last connection was, for admins; made only when there is a user name to keep.
  */
@@ -60,7 +60,7 @@ struct session {
     void *sink;                /* the connection while attached, or NULL */
     struct flight *flight;     /* NULL while nothing is in flight or queued */
     struct will *will;         /* NULL: none */
-    struct replay *replays;    /* NULL: none */
+    struct replays *replays;   /* NULL: none */
     struct session_user *user; /* NULL: anonymous */
     struct subscriptions subscriptions;
     uint64_t bytes_in, bytes_out;
