@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "conn/aliases.h"
 #include "conn/bulk.h"
+#include "conn/give_up.h"
 #include "conn/moving.h"
 #include "conn/output.h"
 #include "conn/replay.h"
@@ -346,7 +347,6 @@ void attach_detach(struct worker *worker, struct connection *connection)
     connection->session = NULL;
     metric_add(worker_metrics(worker), METRIC_CLIENTS_CONNECTED, (uint64_t)-1);
     deliver_update_ready(worker, session);
-    deliver_give_up_shared(worker, session);
     if (session->expiry_s == 0) {
         session_end(worker, session);
         return;
@@ -354,6 +354,7 @@ void attach_detach(struct worker *worker, struct connection *connection)
     if (session->will && session->will->delay_s == 0)
         attach_publish_will(worker, session);
     attach_go_offline(worker, session);
+    give_up_begin(worker, session);
     if (worker->broker->hooks.session_changed)
         worker->broker->hooks.session_changed(worker, session, false);
 }

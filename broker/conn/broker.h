@@ -98,6 +98,13 @@ struct again {
     bool is_running;
 };
 
+/* Sessions whose client is gone and whose shared messages look for others (give_up.h). */
+struct giving_up {
+    struct job job;
+    struct list sessions; /* struct give_up */
+    bool is_running;
+};
+
 #define LISTENERS_MAX (2 * CONFIG_LISTENERS_MAX) /* sockets: a name may have several addresses */
 
 struct worker {
@@ -113,6 +120,7 @@ struct worker {
     uint32_t output_flush_bytes; /* and it is written at once: less when memory is short */
     struct pool references;      /* output references to messages */
     struct again again;
+    struct giving_up giving_up;
     struct index_matches matches;
     uint16_t owner_scratch[2048]; /* owners of the matches that go to other reactors */
     uint32_t work_units;          /* done for the packet at hand beyond decoding it: see input.c */

@@ -121,6 +121,14 @@ static void drop(struct worker *worker, struct session *session, enum drop_reaso
     report_drop(worker, session, reason);
 }
 
+/* queue_policy disconnect. Not for what another member of a share group had before: one message
+   would close the whole group, member by member. */
+static bool may_close_slow(struct worker *worker, const struct publication *publication)
+{
+    return broker_config(worker->broker)->queue_policy == QUEUE_DISCONNECT &&
+           !(publication->flags & MESSAGE_HANDED_OVER);
+}
+
 static void send_qos0(struct worker *worker, struct session *session,
                       struct publication *publication, const struct delivery_wish *wish,
                       bool retain)
@@ -141,7 +149,7 @@ static void deliver_qos0(struct worker *worker, struct session *session,
     struct connection *connection = session->sink;
     if (UNLIKELY(is_too_slow(worker, connection))) {
         drop(worker, session, DROP_SLOW_QOS0);
-        if (broker_config(worker->broker)->queue_policy == QUEUE_DISCONNECT)
+        if (may_close_slow(worker, publication))
             connection_close_plain(worker, connection, CLOSE_SLOW);
         return;
     }
@@ -149,7 +157,7 @@ static void deliver_qos0(struct worker *worker, struct session *session,
         send_qos0(worker, session, publication, wish, retain);
 }
 
-static void count_stored(struct worker *worker, const struct delivery *delivery, int sign)
+void deliver_count_stored(struct worker *worker, const struct delivery *delivery, int sign)
 {
     metric_add(worker_metrics(worker), METRIC_STORED_MESSAGES, (uint64_t)(int64_t)sign);
     metric_add(worker_metrics(worker), METRIC_STORED_BYTES,
@@ -182,7 +190,7 @@ static bool send_entry(struct worker *worker, struct session *session, struct in
         count_out(session, &publication);
     } else if (session->sink) { /* else it was closed for that, and the next connection gets it */
         drop(worker, session, drop_reason_of(result));
-        count_stored(worker, &entry->delivery, -1);
+        deliver_count_stored(worker, &entry->delivery, -1);
         inflight_remove(&session->flight->inflight, entry);
     }
     publication_fini(&publication);
@@ -222,7 +230,7 @@ static bool drop_oldest(struct worker *worker, struct session *session, struct q
     struct delivery oldest;
     if (!queue_pop(queue, &oldest))
         return false;
-    count_stored(worker, &oldest, -1);
+    deliver_count_stored(worker, &oldest, -1);
     delivery_fini(&oldest);
     drop(worker, session, reason);
     return true;
@@ -244,9 +252,11 @@ static enum drop_reason queue_is_full(struct worker *worker, const struct flight
 
 /* Makes room by the policy: QoS 0 goes first, then newest, oldest, or the client. True when there
  * is room now. */
-static bool make_room(struct worker *worker, struct session *session, uint8_t qos, uint32_t bytes)
+static bool make_room(struct worker *worker, struct session *session, uint8_t qos,
+                      const struct publication *publication)
 {
     struct flight *flight = session->flight;
+    uint32_t bytes = (uint32_t)publication->payload.len;
     enum drop_reason why;
     while ((why = queue_is_full(worker, flight, bytes)) != DROP_COUNT) {
         if (qos > 0 && drop_oldest(worker, session, &flight->queue_qos0, why))
@@ -256,7 +266,7 @@ static bool make_room(struct worker *worker, struct session *session, uint8_t qo
         if (policy == QUEUE_DROP_OLDEST && drop_oldest(worker, session, queue, why))
             continue;
         drop(worker, session, why);
-        if (policy == QUEUE_DISCONNECT && session->sink)
+        if (session->sink && may_close_slow(worker, publication))
             connection_close_plain(worker, session->sink, CLOSE_SLOW);
         return false;
     }
@@ -274,7 +284,7 @@ static void deliver_later(struct worker *worker, struct session *session,
         drop(worker, session, DROP_MEMORY);
         return;
     }
-    if (!make_room(worker, session, qos, (uint32_t)publication->payload.len))
+    if (!make_room(worker, session, qos, publication))
         return;
     if (!make_delivery(publication, wish, qos, retain, &delivery)) {
         drop(worker, session, DROP_MEMORY);
@@ -285,7 +295,7 @@ static void deliver_later(struct worker *worker, struct session *session,
         drop(worker, session, DROP_MEMORY);
         return;
     }
-    count_stored(worker, &delivery, 1);
+    deliver_count_stored(worker, &delivery, 1);
 }
 
 /* Puts a delivery in flight and sends it. Takes the delivery. False: it was dropped. */
@@ -294,7 +304,7 @@ static bool put_in_flight(struct worker *worker, struct session *session, struct
     struct inflight_entry *entry = inflight_add_take(&session->flight->inflight, delivery);
     if (!entry) {
         drop(worker, session, DROP_MEMORY);
-        count_stored(worker, delivery, -1);
+        deliver_count_stored(worker, delivery, -1);
         delivery_fini(delivery);
         return false;
     }
@@ -310,7 +320,7 @@ static void deliver_now(struct worker *worker, struct session *session,
         drop(worker, session, DROP_MEMORY);
         return;
     }
-    count_stored(worker, &delivery, 1);
+    deliver_count_stored(worker, &delivery, 1);
     put_in_flight(worker, session, &delivery);
     deliver_update_ready(worker, session);
 }
@@ -364,7 +374,7 @@ static void pump_queue(struct worker *worker, struct session *session)
             return;
         uint32_t expires_tick = delivery.message->expires_tick;
         if (expires_tick && expires_tick <= worker->reactor->now_tick) { /* [MQTT-3.3.2-5] */
-            count_stored(worker, &delivery, -1);
+            deliver_count_stored(worker, &delivery, -1);
             delivery_fini(&delivery);
             drop(worker, session, DROP_EXPIRED);
             continue;
@@ -387,7 +397,7 @@ static void pump_queue_qos0(struct worker *worker, struct session *session)
             return;
         }
         queue_pop(&session->flight->queue_qos0, &delivery);
-        count_stored(worker, &delivery, -1);
+        deliver_count_stored(worker, &delivery, -1);
         struct publication publication = publication_of_message(delivery.message);
         struct delivery_wish wish = {
             .subscriber =
@@ -498,66 +508,4 @@ void deliver_drained(struct worker *worker, struct connection *connection)
         again_add(worker, connection);
     if (connection->hold & HOLD_OUTPUT)
         connection_unhold(worker, connection, HOLD_OUTPUT);
-}
-
-/* One message of a share group finds another member. True when it did. */
-static bool give_up_one(struct worker *worker, struct session *session, struct delivery *delivery)
-{
-    struct index_query query = {
-        .reactor = worker->reactor->index,
-        .share_policy = broker_config(worker->broker)->share_policy,
-        .qos = delivery->message->qos,
-        .not_slot = session->slot,
-    };
-    struct index_match match;
-    if (!index_group_choose(worker->broker->index, delivery->group,
-                            message_topic(delivery->message), &query, &match))
-        return false;
-    struct publication publication = publication_of_message(delivery->message);
-    publish_to_slot(worker, &publication, &match);
-    publication_fini(&publication);
-    return true;
-}
-
-static void give_up_inflight(struct worker *worker, struct session *session)
-{
-    struct inflight *inflight = &session->flight->inflight;
-    uint32_t count;
-    uint16_t *ids = inflight_in_order(inflight, &count);
-    for (uint32_t i = 0; i < count; i++) {
-        struct inflight_entry *entry = inflight_find(inflight, ids[i]);
-        bool is_shared = entry->delivery.group && entry->state == INFLIGHT_AWAIT_PUBACK;
-        if (!is_shared || !give_up_one(worker, session, &entry->delivery))
-            continue;
-        count_stored(worker, &entry->delivery, -1);
-        inflight_remove(inflight, entry);
-    }
-    mem_free(ids);
-}
-
-static void give_up_queue(struct worker *worker, struct session *session)
-{
-    struct queue *queue = &session->flight->queue;
-    for (uint32_t left = queue->count; left; left--) {
-        struct delivery delivery;
-        queue_pop(queue, &delivery);
-        if (delivery.group && give_up_one(worker, session, &delivery)) {
-            count_stored(worker, &delivery, -1);
-            delivery_fini(&delivery);
-        } else if (queue_push_take(queue, &delivery)) {
-            count_stored(worker, &delivery, -1);
-            delivery_fini(&delivery);
-            drop(worker, session, DROP_MEMORY);
-        }
-    }
-}
-
-void deliver_give_up_shared(struct worker *worker, struct session *session)
-{
-    if (!session->flight || !session->has_shared)
-        return;
-    worker->is_spreading =
-        false; /* other messages than the one at hand: its encoded form does not fit */
-    give_up_inflight(worker, session);
-    give_up_queue(worker, session);
 }

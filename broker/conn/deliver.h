@@ -26,9 +26,6 @@ void deliver_publication(struct worker *worker, struct session *session,
 void deliver_pump(struct worker *worker, struct session *session);
 /* After reconnecting: what was in flight is sent again in order, then the queue [MQTT-4.4.0-1]. */
 void deliver_resume(struct worker *worker, struct session *session);
-/* The client is gone: messages that came by share groups go to other members that are there (QoS 1
- * only). */
-void deliver_give_up_shared(struct worker *worker, struct session *session);
 /* The output of a connection has room again: what its session has waiting gets a slice soon. */
 void deliver_drained(struct worker *worker, struct connection *connection);
 /* Sends one slice of it. */
@@ -37,5 +34,7 @@ void deliver_slice(struct worker *worker, struct connection *connection);
 bool deliver_window_is_open(struct worker *worker, struct session *session);
 /* Tells the routing index whether this session can take messages now (share groups ask). */
 void deliver_update_ready(struct worker *worker, struct session *session);
+/* Counts a message that a session holds from now on (1), or no longer (-1). */
+void deliver_count_stored(struct worker *worker, const struct delivery *delivery, int sign);
 
 #endif

@@ -8,6 +8,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "conn/attach.h"
+#include "conn/give_up.h"
 #include "conn/publish.h"
 #include "conn/replay.h"
 #include "conn/report.h"
@@ -68,6 +69,7 @@ void attach_go_offline(struct worker *worker, struct session *session)
 
 void attach_go_online(struct worker *worker, struct session *session)
 {
+    give_up_cancel(session);
     if (session->offline_handle == 0)
         return;
     timing_heap_cancel(worker->offline_heap, session->offline_handle);
@@ -194,19 +196,56 @@ static void ended_free(struct epoch_item *item, void *ctx)
     mem_free(ended);
 }
 
+/* Messages that a session holds, and their bytes. */
+struct held {
+    uint64_t messages, bytes;
+};
+
+static struct held held_by(const struct flight *flight)
+{
+    const struct inflight *inflight = &flight->inflight;
+    struct held held = {
+        .messages = (uint64_t)flight->queue.count + flight->queue_qos0.count,
+        .bytes = inflight->bytes + flight->queue.bytes + flight->queue_qos0.bytes,
+    };
+    for (uint32_t i = 0; inflight->entries && i <= inflight->mask; i++) {
+        const struct inflight_entry *entry = &inflight->entries[i];
+        held.messages += entry->state != INFLIGHT_FREE && entry->delivery.message;
+    }
+    return held;
+}
+
+/* Hands over what came by share groups, then drops and counts the rest; true when none is left. */
+static bool ending_messages(struct worker *worker, struct session *session)
+{
+    struct flight *flight = session->flight;
+    if (!flight)
+        return true;
+    if (!give_up_at_end(worker, session))
+        return false;
+    struct held before = held_by(flight);
+    inflight_clear(&flight->inflight);
+    bool is_done = queue_clear(&flight->queue, MESSAGES_PER_SLICE) &&
+                   queue_clear(&flight->queue_qos0, MESSAGES_PER_SLICE);
+    struct held after = held_by(flight);
+    struct metrics *metrics = worker_metrics(worker);
+    metric_add(metrics, METRIC_STORED_MESSAGES, after.messages - before.messages);
+    metric_add(metrics, METRIC_STORED_BYTES, after.bytes - before.bytes);
+    metric_drop_many(metrics, DROP_SESSION_ENDED, before.messages - after.messages);
+    return is_done;
+}
+
 /* Takes a slice off what the session holds; true when nothing is left. */
 static bool ending_slice(struct worker *worker, struct session *session)
 {
     uint32_t budget = UNSUBSCRIBES_PER_SLICE;
+    if (!ending_messages(worker, session) || !replay_stop_all(session, REPLAYS_PER_SLICE))
+        return false;
     while (session->subscriptions.count && budget--) {
         struct subscription *items = subscriptions_items(&session->subscriptions);
         subscribe_remove(worker, session, &items[session->subscriptions.count - 1]);
     }
-    if (session->subscriptions.count || !replay_stop_all(session, REPLAYS_PER_SLICE))
-        return false;
-    struct flight *flight = session->flight;
-    return !flight || (queue_clear(&flight->queue, MESSAGES_PER_SLICE) &&
-                       queue_clear(&flight->queue_qos0, MESSAGES_PER_SLICE));
+    return session->subscriptions.count == 0;
 }
 
 /* Works on the first of the worker's ending sessions. Without memory for the last step it is tried
@@ -241,27 +280,6 @@ static void ending_add(struct worker *worker, struct session *session)
     reactor_job_add(worker->reactor, &worker->ending_job);
 }
 
-static void count_unstored(struct worker *worker, struct session *session)
-{
-    struct flight *flight = session->flight;
-    if (!flight)
-        return;
-    uint32_t with_message = 0;
-    for (uint32_t i = 0; flight->inflight.entries && i <= flight->inflight.mask; i++) {
-        const struct inflight_entry *entry = &flight->inflight.entries[i];
-        if (entry->state == INFLIGHT_FREE || !entry->delivery.message)
-            continue;
-        with_message++;
-    }
-    struct metrics *metrics = worker_metrics(worker);
-    uint32_t queued = flight->queue.count + flight->queue_qos0.count;
-    metric_add(metrics, METRIC_STORED_MESSAGES, (uint64_t) - (int64_t)(with_message + queued));
-    uint64_t bytes = flight->inflight.bytes + flight->queue.bytes + flight->queue_qos0.bytes;
-    metric_add(metrics, METRIC_STORED_BYTES, (uint64_t) - (int64_t)bytes);
-    metric_counter_add(&metrics->dropped[DROP_SESSION_ENDED], with_message + queued);
-    metric_add(metrics, METRIC_PUBLISH_DROPPED, with_message + queued);
-}
-
 void session_end(struct worker *worker, struct session *session)
 {
     if (session->flags & SESSION_IS_ENDING)
@@ -277,8 +295,6 @@ void session_end(struct worker *worker, struct session *session)
     attach_go_online(worker, session);
     session->flags |= SESSION_IS_ENDING;
     deliver_update_ready(worker, session);
-    deliver_give_up_shared(worker, session);
-    count_unstored(worker, session);
     if (worker->broker->hooks.session_changed)
         worker->broker->hooks.session_changed(worker, session, true);
     ending_add(worker, session);

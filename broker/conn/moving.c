@@ -156,6 +156,7 @@ void attach_stash(struct worker *worker, uint32_t slot, struct publication *publ
     stash->wish = *wish;
     stash->publication = publication_of_message(message);
     stash->publication.expires_tick = publication->expires_tick;
+    stash->publication.flags |= publication->flags & MESSAGE_HANDED_OVER;
     if (wish->ids) {
         size_t bytes = sizeof(*stash->ids) + wish->ids->count * sizeof(uint32_t);
         stash->ids = mem_alloc(bytes);

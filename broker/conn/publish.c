@@ -396,6 +396,7 @@ static struct publication publication_of_mail(struct mail_deliver *mail)
     if (mail->message) {
         struct publication publication = publication_of_message(mail->message);
         publication.expires_tick = mail->expires_tick;
+        publication.flags |= mail->flags & MESSAGE_HANDED_OVER;
         return publication;
     }
     const uint8_t *at = (const uint8_t *)(mail + 1) + mail->count * sizeof(struct mail_target) +

@@ -90,7 +90,6 @@ static enum err add_subscription(struct worker *worker, struct session *session,
         index_remove(broker->index, worker->reactor->epoch, &place);
         return err;
     }
-    session->has_shared |= filter->is_shared;
     return ERR_OK;
 }
 

@@ -11,6 +11,7 @@
 #include "conn/attach.h"
 #include "conn/input.h"
 #include "conn/connection.h"
+#include "conn/give_up.h"
 #include "conn/moving.h"
 #include "conn/output.h"
 #include "conn/publish.h"
@@ -169,6 +170,7 @@ void worker_init(struct worker *worker, struct broker *broker, struct reactor *r
     moving_init(worker);
     attach_init_wills(worker);
     set_buffer_bytes(worker, false);
+    list_init(&worker->giving_up.sessions);
     slab_init(&worker->connections, sizeof(struct connection));
     slab_init(&worker->offline, sizeof(struct offline));
     worker->keepalive = timing_heap_new(&worker->connections, offsetof(struct connection, timer));
@@ -204,6 +206,7 @@ bool worker_drain(struct worker *worker, uint32_t budget)
 void worker_free_session(struct worker *worker, struct session *session)
 {
     session->sink = NULL;
+    give_up_cancel(session);
     while (session->subscriptions.count) {
         struct subscription *items = subscriptions_items(&session->subscriptions);
         subscribe_remove(worker, session, &items[session->subscriptions.count - 1]);

@@ -132,14 +132,16 @@ struct index_query {
     uint32_t reactor;     /* index of the asking reactor: its round-robin counters */
     uint8_t share_policy; /* enum config_share_policy */
     uint8_t qos;          /* of the message: offline members get QoS > 0 only */
+    bool only_ready;      /* nobody but members that are SLOT_READY */
     uint32_t not_slot;    /* a member to leave out (hands its messages over), 0: none */
     uint32_t levels_min;  /* not 0: only filters with so many levels before the first wildcard, and
                              no share groups */
 };
 
 /* All who get a message with this topic, replacing what was in `matches`; the exact filter's come
-   first. Share groups give one member each: one that is SLOT_READY, else connected, else any (in
-   turn; of more than a thousand members not all are asked each time). ERR_NOMEM leaves what was
+   first. Share groups give one member each: one that is SLOT_READY, else connected, else any, those
+   last for whom it would be QoS 0 (in turn; of more than a thousand members not all are asked each
+   time). ERR_NOMEM leaves what was
    found; ERR_LIMIT: the topic has more than TOPIC_LEVELS_MAX levels, nothing was looked for. No
    locks. Matching "$..." follows [MQTT-4.7.2-1]. */
 enum err index_match(struct index *index, struct slice topic, const struct index_query *query,

@@ -13,7 +13,8 @@
  * goes on there the next time, so a group of a million sleepers does not hold a reactor; the member
  * that took the last message is asked again before anyone worse is taken.
  *
- *   round robin   from the one after the last         ready, then busy, then offline (QoS > 0)
+ *   round robin   from the one after the last         ready, then busy, then offline (QoS > 0;
+ *                                                      those granted QoS 0 last: they would miss it)
  *   sticky        from the last itself                 as above
  *   hash          from the topic's own place           connected, then offline (QoS > 0): a topic
  *                                                      stays with its member while that is busy
@@ -181,7 +182,7 @@ struct index_group *index_group_resolve(struct index *index, uint32_t id)
 /* --- choosing --- */
 
 /* How good a member is, 0: not at all. */
-enum share_rank { RANK_NONE, RANK_OFFLINE, RANK_BUSY, RANK_READY };
+enum share_rank { RANK_NONE, RANK_OFFLINE_QOS0, RANK_OFFLINE, RANK_BUSY, RANK_READY };
 
 struct share_choice {
     const struct index_query *query;
@@ -191,27 +192,28 @@ struct share_choice {
     enum share_rank rank;
 };
 
-static enum share_rank member_rank(const struct share_choice *choice, uint32_t id)
+static enum share_rank member_rank(const struct share_choice *choice, index_subscriber member)
 {
-    if (id == choice->query->not_slot)
+    const struct index_query *query = choice->query;
+    uint32_t id = index_subscriber_slot(member);
+    if (id == query->not_slot)
         return RANK_NONE;
-    struct slot *slot = slot_of(choice->slots, id);
-    switch (atomic_load_explicit(&slot->ready, memory_order_relaxed)) {
-    case SLOT_READY:
+    uint8_t ready = atomic_load_explicit(&slot_of(choice->slots, id)->ready, memory_order_relaxed);
+    if (ready == SLOT_READY)
         return RANK_READY;
-    case SLOT_BUSY:
-        return choice->query->share_policy == SHARE_HASH_TOPIC ? RANK_READY : RANK_BUSY;
-    case SLOT_ENDED:
+    if (ready == SLOT_ENDED || query->only_ready)
         return RANK_NONE;
-    default:
-        return choice->query->qos > 0 ? RANK_OFFLINE : RANK_NONE;
-    }
+    if (ready == SLOT_BUSY)
+        return query->share_policy == SHARE_HASH_TOPIC ? RANK_READY : RANK_BUSY;
+    if (query->qos == 0)
+        return RANK_NONE;
+    return index_subscriber_qos(member) > 0 ? RANK_OFFLINE : RANK_OFFLINE_QOS0;
 }
 
 /* Asks one member; true when there can be no better one. */
 static bool choice_ask(struct share_choice *choice, uint32_t position, index_subscriber member)
 {
-    enum share_rank rank = member_rank(choice, index_subscriber_slot(member));
+    enum share_rank rank = member_rank(choice, member);
     if (rank > choice->rank) {
         choice->rank = rank;
         choice->best = member;

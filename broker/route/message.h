@@ -35,6 +35,8 @@ struct message {
 
 #define MESSAGE_RETAIN 0x01u     /* published with RETAIN 1 */
 #define MESSAGE_ADMIN_ONLY 0x02u /* for sessions of admins only: session documents */
+/* Of a publication only: another member of its share group had it before. */
+#define MESSAGE_HANDED_OVER 0x08u
 
 struct publication {
     struct slice topic;      /* full topic, alias resolved, mount point added */

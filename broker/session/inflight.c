@@ -62,6 +62,7 @@ struct inflight_entry *inflight_add_take(struct inflight *inflight, const struct
         .state = delivery->qos == 1 ? INFLIGHT_AWAIT_PUBACK : INFLIGHT_AWAIT_PUBREC,
     };
     inflight->count++;
+    inflight->shared += inflight_is_shared(entry);
     inflight->bytes += delivery->message->payload_bytes;
     return entry;
 }
@@ -99,6 +100,7 @@ void inflight_remove(struct inflight *inflight, struct inflight_entry *entry)
 {
     inflight_release_message(inflight, entry);
     inflight->published -= entry->is_counted;
+    inflight->shared -= inflight_is_shared(entry);
     entry->state = INFLIGHT_FREE;
     inflight->count--;
     if (inflight->count == 0 && inflight->mask >= 64)
@@ -150,13 +152,13 @@ void inflight_clear(struct inflight *inflight)
     }
     mem_free(inflight->entries);
     inflight->entries = NULL;
-    inflight->mask = inflight->count = inflight->published = 0;
+    inflight->mask = inflight->count = inflight->published = inflight->shared = 0;
     inflight->bytes = 0;
 }
 
 void inflight_check(const struct inflight *inflight)
 {
-    uint32_t count = 0, published = 0;
+    uint32_t count = 0, published = 0, shared = 0;
     uint64_t bytes = 0;
     for (uint32_t i = 0; inflight->entries && i <= inflight->mask; i++) {
         const struct inflight_entry *entry = &inflight->entries[i];
@@ -167,7 +169,8 @@ void inflight_check(const struct inflight *inflight)
         bytes += entry->delivery.message ? entry->delivery.message->payload_bytes : 0;
         count++;
         published += entry->is_counted;
+        shared += inflight_is_shared(entry);
     }
-    BUG_ON(published != inflight->published);
+    BUG_ON(published != inflight->published || shared != inflight->shared);
     BUG_ON(count != inflight->count || bytes != inflight->bytes);
 }

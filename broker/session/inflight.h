@@ -41,9 +41,16 @@ struct inflight {
     uint32_t published; /* entries whose PUBLISH went out on this connection: what Receive Maximum
                            counts [MQTT-3.3.4-9]; a PUBREL that is sent again does not */
     uint32_t next_sequence;
+    uint32_t shared; /* entries of a share group that await PUBACK */
     uint16_t last_id;
     uint64_t bytes; /* of the messages */
 };
+
+/* It came by a share group, and another member may still have it instead. */
+static inline bool inflight_is_shared(const struct inflight_entry *entry)
+{
+    return entry->state == INFLIGHT_AWAIT_PUBACK && entry->delivery.group;
+}
 
 /* Takes the delivery over and gives it a free packet id, 1 to 65,535 [MQTT-2.2.1-4]. NULL: no
    memory, or all ids are in use; the caller keeps the delivery. The pointer is valid until the next

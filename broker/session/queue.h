@@ -39,9 +39,20 @@ struct queue_block;
 struct queue {
     struct queue_block *first, *last;
     uint32_t count;
-    uint32_t first_at; /* index of the head in the first block */
-    uint32_t last_end; /* entries used in the last block */
+    uint32_t shared;   /* of them came by a share group */
+    uint32_t popped;   /* from the head, ever, modulo 2^32 */
+    uint16_t first_at; /* index of the head in the first block */
+    uint16_t last_end; /* entries used in the last block */
     uint64_t bytes;    /* of the messages */
+};
+
+/* A place in a queue, from which entries may be taken out. All zero is the head. It stays good when
+   others push and pop; of two at once only one may take. */
+struct queue_cursor {
+    struct queue_block *before, *block; /* good while one that was passed is still in */
+    uint32_t at;
+    uint32_t passed; /* entries before it */
+    uint32_t popped; /* the queue's, when they were counted */
 };
 
 /* Takes the delivery over; ERR_NOMEM leaves it with the caller. */
@@ -52,6 +63,12 @@ struct delivery *queue_peek(struct queue *queue);
 bool queue_pop(struct queue *queue, struct delivery *out);
 /* Drops up to `budget` entries; true when it is empty. */
 bool queue_clear(struct queue *queue, uint32_t budget);
+/* The entry at the cursor, which may be moved there from a place that was taken; NULL: the end. */
+struct delivery *queue_cursor_peek(struct queue *queue, struct queue_cursor *cursor);
+/* Leaves that entry and goes on to the next. */
+void queue_cursor_pass(struct queue_cursor *cursor);
+/* Moves that entry to *out (the caller owns it now) and goes on to the next. */
+void queue_cursor_take(struct queue *queue, struct queue_cursor *cursor, struct delivery *out);
 void queue_check(const struct queue *queue);
 
 #endif

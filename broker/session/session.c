@@ -57,7 +57,7 @@ void session_trim(struct session *session)
 {
     struct flight *flight = session->flight;
     if (!flight || flight->inflight.count || flight->queue.count || flight->queue_qos0.count ||
-        flight->received.count)
+        flight->received.count || flight->give_up)
         return;
     for (uint32_t i = 0; i < DROP_COUNT; i++) {
         if (flight->dropped[i])

@@ -34,6 +34,7 @@ struct flight {
     uint16_t *resend; /* after a reconnect: packet ids in flight in their old order, NULL when all
                          went out */
     uint32_t resend_at, release_at, resend_count; /* next PUBLISH, next PUBREL */
+    struct give_up *give_up; /* its shared messages are being handed over; NULL: no. conn knows */
 };
 
 /* A will that waits for the connection to end (section 3.1.2.5). */
@@ -75,9 +76,8 @@ struct session {
     uint8_t closed_why; /* enum close_reason of the last connection */
     uint8_t version;    /* of the last connection */
     uint8_t listener;
-    uint8_t flags;   /* SESSION_* */
-    bool has_shared; /* ever was in a share group */
-    char id[];       /* client id, id_bytes long, not terminated */
+    uint8_t flags; /* SESSION_* */
+    char id[];     /* client id, id_bytes long, not terminated */
 };
 
 #define SESSION_ADMIN 0x01u       /* may see and use the admin topics */

@@ -8,12 +8,15 @@ struct model {
     struct queue queue;
     uint32_t numbers[MOST];
     uint32_t count, next;
+    struct queue_cursor cursor;
+    uint32_t at; /* where the cursor is */
     uint64_t seed;
 };
 
 static void push(struct model *m)
 {
     struct delivery delivery = delivery_numbered(m->next, 1);
+    delivery.group = m->next % 3;
     assert_int_equal(queue_push_take(&m->queue, &delivery), ERR_OK);
     m->numbers[m->count++] = m->next++;
 }
@@ -21,7 +24,36 @@ static void push(struct model *m)
 static void forget(struct model *m, uint32_t count)
 {
     m->count -= count;
+    m->at -= m->at < count ? m->at : count;
     memmove(m->numbers, m->numbers + count, m->count * sizeof(m->numbers[0]));
+}
+
+/* A few steps of the cursor, over some entries and with others. */
+static void walk(struct model *m)
+{
+    struct delivery delivery;
+    for (uint32_t steps = random_below(&m->seed, 60); steps; steps--) {
+        struct delivery *at = queue_cursor_peek(&m->queue, &m->cursor);
+        assert_int_equal(at != NULL, m->at < m->count);
+        if (!at)
+            break;
+        assert_int_equal(message_number(at->message), m->numbers[m->at]);
+        if (random_below(&m->seed, 3)) {
+            queue_cursor_pass(&m->cursor);
+            m->at++;
+            continue;
+        }
+        queue_cursor_take(&m->queue, &m->cursor, &delivery);
+        assert_int_equal(message_number(delivery.message), m->numbers[m->at]);
+        delivery_fini(&delivery);
+        m->count--;
+        memmove(m->numbers + m->at, m->numbers + m->at + 1,
+                (m->count - m->at) * sizeof(m->numbers[0]));
+    }
+    if (random_below(&m->seed, 4) == 0) {
+        m->cursor = (struct queue_cursor){0};
+        m->at = 0;
+    }
 }
 
 static void pop(struct model *m)
@@ -55,6 +87,8 @@ static void queue_does_what_an_array_does(void **state)
             push(&m);
         else if (random_below(&m.seed, 200) == 0)
             clear(&m);
+        else if (random_below(&m.seed, 50) == 0)
+            walk(&m);
         else
             pop(&m);
         assert_int_equal(m.queue.count, m.count);

@@ -34,8 +34,9 @@ static void send_filters(struct client *s, uint8_t first)
 static struct client *client_with_full_window(struct harness *h)
 {
     struct client *s = client_new(h, 0);
-    client_connect_as(s, (struct connect){
-                             .id = "S", .clean_start = true, .expiry_s = NEVER, .receive_maximum = 1});
+    client_connect_as(
+        s,
+        (struct connect){.id = "S", .clean_start = true, .expiry_s = NEVER, .receive_maximum = 1});
     harness_settle(h);
     client_expect(s, PACKET_CONNACK);
     client_subscribe(s, "full", 1);

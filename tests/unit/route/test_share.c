@@ -90,6 +90,45 @@ static void who_gives_up_a_message_is_not_chosen_again(void **state)
         index_group_choose(rig->index, places[1].group, SLICE_LIT("a"), &rig->query, &match));
 }
 
+static void nobody_but_ready_members_is_chosen_when_asked_so(void **state)
+{
+    struct rig *rig = *state;
+    uint32_t slots[3];
+    struct index_place places[3];
+    struct index_match match;
+    add_three(rig, slots, places);
+    rig->query.only_ready = true;
+    set_ready(rig, slots[0], SLOT_BUSY);
+    set_ready(rig, slots[1], SLOT_OFFLINE);
+    for (uint32_t policy = SHARE_ROUND_ROBIN; policy <= SHARE_HASH_TOPIC; policy++) {
+        rig->query.share_policy = (uint8_t)policy;
+        set_ready(rig, slots[2], SLOT_READY);
+        assert_true(
+            index_group_choose(rig->index, places[0].group, SLICE_LIT("a"), &rig->query, &match));
+        assert_int_equal(index_subscriber_slot(match.subscriber), slots[2]);
+        set_ready(rig, slots[2], SLOT_BUSY);
+        assert_false(
+            index_group_choose(rig->index, places[0].group, SLICE_LIT("a"), &rig->query, &match));
+    }
+}
+
+/* It would be dropped as QoS 0 for a session that is not connected. */
+static void offline_members_granted_qos_0_are_chosen_last(void **state)
+{
+    struct rig *rig = *state;
+    uint32_t slots[3];
+    struct index_place places[3];
+    add_three(rig, slots, places);
+    for (uint32_t i = 0; i < 3; i++)
+        set_ready(rig, slots[i], SLOT_OFFLINE);
+    for (uint32_t i = 0; i < 2; i++)
+        index_update(rig->index, &places[i], index_subscriber_make(slots[i], 0, 0, false, false));
+    for (uint32_t i = 0; i < 10; i++)
+        assert_int_equal(rig_match_one(rig, "a"), slots[2]);
+    index_remove(rig->index, rig->me, &places[2]);
+    assert_int_equal(rig_match(rig, "a"), 1);
+}
+
 static void sticky_stays_until_the_member_cannot(void **state)
 {
     struct rig *rig = *state;
@@ -195,6 +234,8 @@ int main(void)
         RIG_TEST(busy_members_are_passed_over),
         RIG_TEST(offline_members_queue_in_turn_but_get_no_qos_0),
         RIG_TEST(who_gives_up_a_message_is_not_chosen_again),
+        RIG_TEST(nobody_but_ready_members_is_chosen_when_asked_so),
+        RIG_TEST(offline_members_granted_qos_0_are_chosen_last),
         RIG_TEST(sticky_stays_until_the_member_cannot),
         RIG_TEST(hash_keeps_a_topic_with_its_member_even_while_busy),
         RIG_TEST(reactors_go_round_on_their_own),
