@@ -15,6 +15,7 @@
 #include "base/assert.h"
 #include "base/list.h"
 #include "base/mem.h"
+#include "base/table.h"
 #include "route/index.h"
 #include "route/retained.h"
 #include "runtime/config.h"
@@ -135,7 +136,8 @@ struct worker {
     struct connection_ref
         *paused; /* publishers that are not read: memory or mailboxes are nearly full */
     uint32_t paused_count, paused_cap;
-    struct stash *stash_first, **stash_last;    /* for sessions that are on their way here */
+    struct table coming_by_slot; /* struct coming: sessions on their way here that are waited for */
+    struct list coming;          /* the same */
     struct list moves;                          /* requests for sessions made here */
     struct move *moves_unposted;                /* moves that there was no memory to mail */
     struct due_will *wills_first, **wills_last; /* published one after the other by wills_job */

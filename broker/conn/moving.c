@@ -15,7 +15,7 @@
 struct move {
     struct epoch_item item; /* first member: the grace period before the session leaves */
     struct list link;       /* in the asking worker's list of moves */
-    struct move *next;      /* in a worker's list of moves that it could not post */
+    struct move *next;      /* in a worker's list of moves that it could not post, or that wait */
     uint16_t next_to;       /* where it is to be posted, */
     enum mail_type next_type;
     struct worker *worker; /* where it is now */
@@ -25,10 +25,18 @@ struct move {
     uint16_t to;                      /* the reactor that asks */
 };
 
-/* A publication for a session that is on its way here. */
+/* What waits here for one session that is on its way; there only while something does. */
+struct coming {
+    struct table_node by_slot; /* first member */
+    struct list link;          /* in the worker's list of them */
+    uint32_t slot;
+    struct stash *stash_first, **stash_last;
+    struct move *moves_first, **moves_last; /* requests for it, by whomever */
+};
+
+/* A publication for it. */
 struct stash {
     struct stash *next;
-    uint32_t slot;
     struct delivery_wish wish;
     struct publication publication; /* owns a reference */
     struct delivery_ids *ids;
@@ -107,6 +115,51 @@ static void begin_move(struct worker *worker, struct session *session, struct mo
     epoch_defer(worker->reactor->epoch, &move->item, fence_passed);
 }
 
+static uint32_t hash_of_slot(uint32_t slot)
+{
+    uint32_t hash = slot * 0x9E3779B1u;
+    return hash ^ hash >> 15;
+}
+
+static struct coming *coming_find(struct worker *worker, uint32_t slot)
+{
+    struct table_node *node = table_find(&worker->coming_by_slot, hash_of_slot(slot));
+    while (node && ((struct coming *)node)->slot != slot)
+        node = table_find_next(node);
+    return (struct coming *)node;
+}
+
+/* NULL: no memory. */
+static struct coming *coming_make(struct worker *worker, uint32_t slot)
+{
+    struct coming *coming = coming_find(worker, slot);
+    if (coming)
+        return coming;
+    coming = mem_zalloc(sizeof(*coming));
+    if (!coming)
+        return NULL;
+    coming->slot = slot;
+    coming->stash_last = &coming->stash_first;
+    coming->moves_last = &coming->moves_first;
+    list_push_back(&worker->coming, &coming->link);
+    table_add(&worker->coming_by_slot, &coming->by_slot, hash_of_slot(slot));
+    return coming;
+}
+
+/* The session of the move is on its way here: the move waits for it, without memory by asking every
+   turn. */
+static void wait_for_session(struct worker *worker, struct move *move)
+{
+    struct coming *coming = coming_make(worker, move->slot);
+    if (!coming) {
+        post_move(worker, worker->reactor->index, MAIL_TAKEOVER, move);
+        return;
+    }
+    move->next = NULL;
+    *coming->moves_last = move;
+    coming->moves_last = &move->next;
+}
+
 void attach_mail_takeover(struct reactor *reactor, void *payload, uint32_t bytes)
 {
     struct worker *worker = worker_of(reactor);
@@ -115,9 +168,12 @@ void attach_mail_takeover(struct reactor *reactor, void *payload, uint32_t bytes
     uint16_t owner = atomic_load_explicit(&slot->owner, memory_order_acquire);
     bool is_it = atomic_load_explicit(&slot->generation, memory_order_acquire) == move->generation;
     (void)bytes;
-    if (is_it && (owner != reactor->index || atomic_load(&slot->is_moving))) {
-        post_move(worker, owner, MAIL_TAKEOVER,
-                  move); /* it has moved on, or is on its way here: ask again */
+    if (is_it && owner != reactor->index) {
+        post_move(worker, owner, MAIL_TAKEOVER, move); /* it has moved on */
+        return;
+    }
+    if (is_it && atomic_load(&slot->is_moving)) {
+        wait_for_session(worker, move);
         return;
     }
     struct session *session = is_it ? slot->object : NULL;
@@ -147,12 +203,12 @@ void attach_stash(struct worker *worker, uint32_t slot, struct publication *publ
                   const struct delivery_wish *wish)
 {
     struct message *message = publication_message(publication);
-    struct stash *stash = message ? mem_zalloc(sizeof(*stash)) : NULL;
+    struct coming *coming = message ? coming_make(worker, slot) : NULL;
+    struct stash *stash = coming ? mem_zalloc(sizeof(*stash)) : NULL;
     if (!stash) {
         metric_drop(worker_metrics(worker), DROP_MEMORY);
         return;
     }
-    stash->slot = slot;
     stash->wish = *wish;
     stash->publication = publication_of_message(message);
     stash->publication.expires_tick = publication->expires_tick;
@@ -164,8 +220,8 @@ void attach_stash(struct worker *worker, uint32_t slot, struct publication *publ
             memcpy(stash->ids, wish->ids, bytes);
         stash->wish.ids = stash->ids;
     }
-    *worker->stash_last = stash;
-    worker->stash_last = &stash->next;
+    *coming->stash_last = stash;
+    coming->stash_last = &stash->next;
 }
 
 static void stash_free(struct stash *stash)
@@ -175,22 +231,36 @@ static void stash_free(struct stash *stash)
     mem_free(stash);
 }
 
-/* Delivers what came for the session while it was on its way. */
-static void drain_stash(struct worker *worker, struct session *session)
+/* Forgets what waited; the moves are in the lists of who made them. */
+static void coming_free(struct coming *coming)
 {
-    struct stash **at = &worker->stash_first;
-    while (*at) {
-        struct stash *stash = *at;
-        if (stash->slot != session->slot) {
-            at = &stash->next;
-            continue;
-        }
-        *at = stash->next;
-        if (worker->stash_last == &stash->next)
-            worker->stash_last = at;
-        deliver_publication(worker, session, &stash->publication, &stash->wish);
+    while (coming->stash_first) {
+        struct stash *stash = coming->stash_first;
+        coming->stash_first = stash->next;
         stash_free(stash);
     }
+    list_unlink(&coming->link);
+    mem_free(coming);
+}
+
+/* Delivers what came for the session while it was on its way, and goes on with who asked for it
+   meanwhile. */
+static void coming_arrived(struct worker *worker, struct session *session)
+{
+    struct coming *coming = coming_find(worker, session->slot);
+    if (!coming)
+        return;
+    table_remove(&worker->coming_by_slot, &coming->by_slot);
+    for (struct stash *stash = coming->stash_first; stash; stash = stash->next)
+        deliver_publication(worker, session, &stash->publication, &stash->wish);
+    for (struct move *move = coming->moves_first; move;) {
+        struct move *next = move->next;
+        post_move(worker, worker->reactor->index, MAIL_TAKEOVER, move);
+        move = next;
+    }
+    coming_free(coming);
+    if (worker->coming_by_slot.count == 0)
+        table_fini(&worker->coming_by_slot);
 }
 
 void attach_mail_arrive(struct reactor *reactor, void *payload, uint32_t bytes)
@@ -212,13 +282,13 @@ void attach_mail_arrive(struct reactor *reactor, void *payload, uint32_t bytes)
     else if (session)
         attach_go_offline(worker, session);
     if (session)
-        drain_stash(worker, session);
+        coming_arrived(worker, session);
 }
 
 void moving_init(struct worker *worker)
 {
     list_init(&worker->moves);
-    worker->stash_last = &worker->stash_first;
+    list_init(&worker->coming);
 }
 
 void moving_fini(struct worker *worker)
@@ -226,9 +296,7 @@ void moving_fini(struct worker *worker)
     struct list *link;
     while ((link = list_pop_front(&worker->moves)) != NULL)
         mem_free(CONTAINER_OF(link, struct move, link));
-    while (worker->stash_first) {
-        struct stash *stash = worker->stash_first;
-        worker->stash_first = stash->next;
-        stash_free(stash);
-    }
+    while ((link = list_pop_front(&worker->coming)) != NULL)
+        coming_free(CONTAINER_OF(link, struct coming, link));
+    table_fini(&worker->coming_by_slot);
 }

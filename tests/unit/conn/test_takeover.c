@@ -89,6 +89,79 @@ static void takeover_keeps_the_order_of_a_publisher_on_the_old_reactor(void **st
     harness_free(h);
 }
 
+/* Two ask on the reactor to which the session is on its way: the second waits, and does not ask
+ * itself in every turn. */
+static void takeover_of_a_session_on_its_way_waits_without_turning(void **state)
+{
+    (void)state;
+    struct harness *h = harness_new(2, "");
+    struct client *p = client_of(h, 0, "P", 0);
+    subscriber(h);
+    struct client *first = client_coming_back(h, 1, "S", NEVER);
+    harness_turn(h, 1);
+    harness_turn(h, 0); /* gives the session away */
+    struct client *second = client_coming_back(h, 1, "S", NEVER);
+    harness_turn(h, 1);
+    harness_turn(h, 1);
+    uint64_t records = harness_metric(h, METRIC_MAIL_RECORDS);
+    for (uint32_t i = 0; i < 10; i++)
+        harness_turn(h, 1);
+    assert_int_equal(harness_metric(h, METRIC_MAIL_RECORDS), records);
+    publish(p, "stashed");
+    harness_turn(h, 1);
+    harness_settle(h);
+    client_expect_closed(first);
+    expect_connack(second, true);
+    client_expect_publish(second, "stashed");
+    harness_free(h);
+}
+
+#define CROWD 200u
+
+/* As often as a slow machine needs for all that has come: it reads less in a turn. */
+static void turn_often(struct harness *h, uint32_t reactor)
+{
+    for (uint32_t i = 0; i < 100; i++)
+        harness_turn(h, reactor);
+}
+
+/* Many sessions at once, each with messages that wait for it. */
+static void takeover_of_a_crowd_gives_each_its_own_messages(void **state)
+{
+    (void)state;
+    struct harness *h = harness_new(2, "");
+    struct client *p = client_of(h, 1, "P", 0), *crowd[CROWD];
+    char id[16];
+    for (uint32_t i = 0; i < CROWD; i++) {
+        snprintf(id, sizeof(id), "c/%u", i);
+        client_subscribe(client_of(h, 0, id, NEVER), id, 1);
+    }
+    for (uint32_t i = 0; i < CROWD; i++) {
+        snprintf(id, sizeof(id), "c/%u", i);
+        crowd[i] = client_coming_back(h, 1, id, NEVER);
+    }
+    turn_often(h, 1);
+    harness_turn(h, 0); /* gives them away */
+    for (uint32_t i = 0; i < CROWD * 3; i++) {
+        snprintf(id, sizeof(id), "c/%u", i % CROWD);
+        client_publish(p, id, (char[2]){(char)('0' + i / CROWD), 0}, 1, (uint16_t)(i + 1));
+        if (i % CROWD == CROWD - 1)
+            turn_often(h, 1);
+    }
+    assert_int_equal(harness_worker(h, 1)->coming_by_slot.count, CROWD);
+    table_check(&harness_worker(h, 1)->coming_by_slot);
+    harness_settle(h);
+    for (uint32_t i = 0; i < CROWD; i++) {
+        expect_connack(crowd[i], true);
+        client_expect_publish(crowd[i], "0");
+        client_expect_publish(crowd[i], "1");
+        client_expect_publish(crowd[i], "2");
+        client_expect_nothing(crowd[i]);
+    }
+    assert_int_equal(harness_worker(h, 1)->coming_by_slot.count, 0);
+    harness_free(h);
+}
+
 /* ---- any order ---- */
 
 #define PUBLISHERS 3u
@@ -555,6 +628,8 @@ int main(void)
         cmocka_unit_test(takeover_moves_the_session_to_the_asking_reactor),
         cmocka_unit_test(takeover_keeps_the_order_of_a_publisher_on_the_new_reactor),
         cmocka_unit_test(takeover_keeps_the_order_of_a_publisher_on_the_old_reactor),
+        cmocka_unit_test(takeover_of_a_session_on_its_way_waits_without_turning),
+        cmocka_unit_test(takeover_of_a_crowd_gives_each_its_own_messages),
         cmocka_unit_test(takeover_in_any_order_loses_and_reorders_nothing),
         cmocka_unit_test(takeover_among_three_reactors_loses_and_reorders_nothing),
         cmocka_unit_test(takeover_goes_on_with_retained_messages),
