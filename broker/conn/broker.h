@@ -99,6 +99,14 @@ struct again {
     bool is_running;
 };
 
+/* Publishers that are not read: memory or mailboxes are nearly full (pause.h). */
+struct paused {
+    struct job job; /* runs while `due` is not 0 */
+    struct connection_ref *ring;
+    uint32_t first, count, cap;
+    uint32_t due; /* the oldest, to go on */
+};
+
 /* Sessions whose client is gone and whose shared messages look for others (give_up.h). */
 struct giving_up {
     struct job job;
@@ -133,9 +141,7 @@ struct worker {
     struct listener listeners[LISTENERS_MAX];
     uint32_t listener_count;
     struct connection *closed_first; /* to be reaped */
-    struct connection_ref
-        *paused; /* publishers that are not read: memory or mailboxes are nearly full */
-    uint32_t paused_count, paused_cap;
+    struct paused paused;
     struct table coming_by_slot; /* struct coming: sessions on their way here that are waited for */
     struct list coming;          /* the same */
     struct list moves;                          /* requests for sessions made here */

@@ -239,20 +239,6 @@ void connection_unhold(struct worker *worker, struct connection *connection, uin
     connection_set_reading(worker, connection);
 }
 
-void connection_unpause_all(struct worker *worker)
-{
-    uint32_t count = worker->paused_count;
-    worker->paused_count = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        struct connection_ref ref = worker->paused[i];
-        struct connection *connection = connection_find(worker, ref.handle, ref.generation);
-        if (!connection || !connection->is_paused)
-            continue;
-        connection->is_paused = false;
-        connection_unhold(worker, connection, HOLD_PRESSURE);
-    }
-}
-
 void connection_arm_keepalive(struct worker *worker, struct connection *connection)
 {
     if (connection->keepalive_s == 0) {

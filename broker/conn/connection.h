@@ -93,7 +93,7 @@ struct connection {
     bool is_dirty : 1;
     bool is_blocked : 1;     /* the socket took less than we had; EPOLLOUT is armed */
     bool is_again : 1;       /* waits for another slice of what its session has to send */
-    bool is_paused : 1;      /* in the worker's list of paused publishers */
+    bool is_paused : 1;      /* in the worker's ring of paused publishers */
     bool has_spoken : 1;     /* at least one byte came */
     bool is_lingering : 1;   /* written out, waiting for the peer to close */
     bool is_finished : 1;    /* nothing more to do: free it at the end of the turn */
@@ -137,8 +137,6 @@ void connection_arm_keepalive(struct worker *worker, struct connection *connecti
 struct connection *connection_find(struct worker *worker, uint32_t handle, uint32_t generation);
 /* Frees what was closed this turn. */
 void connection_reap_all(struct worker *worker);
-/* Lets paused publishers go on when there is room again. */
-void connection_unpause_all(struct worker *worker);
 /* Room for the last packet that a client gets, with a reason string and a Server Reference of 1024
    bytes (config_table.c). */
 #define CONNECTION_LAST_WORDS_BYTES 2048

@@ -19,6 +19,7 @@
 #include "base/mem.h"
 #include "conn/again.h"
 #include "conn/output.h"
+#include "conn/pause.h"
 
 #define TAIL_DIRECT_BYTES 16384u
 #define TAIL_RESERVE_BYTES 65536u /* packets up to this size may end somewhat above memory_limit */
@@ -257,21 +258,8 @@ static void input_read_direct(struct worker *worker, struct connection *connecti
 /* A publisher that fills memory or mailboxes is not read for a while. */
 static void input_pause_if_pressed(struct worker *worker, struct connection *connection)
 {
-    if (!worker->is_pressed || connection->is_paused || connection->state != CONNECTION_CONNECTED)
-        return;
-    if (worker->paused_count == worker->paused_cap) {
-        uint32_t cap = worker->paused_cap ? worker->paused_cap * 2 : 64;
-        struct connection_ref *paused = mem_realloc(worker->paused, cap * sizeof(*paused));
-        if (!paused)
-            return;
-        worker->paused = paused;
-        worker->paused_cap = cap;
-    }
-    worker->paused[worker->paused_count++] =
-        (struct connection_ref){connection->handle, connection->generation};
-    connection->is_paused = true;
-    metric_add(worker_metrics(worker), METRIC_READ_PAUSES, 1);
-    connection_hold(worker, connection, HOLD_PRESSURE);
+    if (worker->is_pressed && connection->state == CONNECTION_CONNECTED)
+        pause_add(worker, connection);
 }
 
 /* A beginning of a packet and small packets: reads into the reactor's buffer. */

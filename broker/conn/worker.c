@@ -14,6 +14,7 @@
 #include "conn/give_up.h"
 #include "conn/moving.h"
 #include "conn/output.h"
+#include "conn/pause.h"
 #include "conn/publish.h"
 #include "conn/replay.h"
 #include "conn/report.h"
@@ -82,7 +83,7 @@ static void worker_tick(struct reactor *reactor)
     worker_tick_listeners(worker);
     if (reactor->group->has_private_descriptors)
         log_follow();
-    connection_unpause_all(worker); /* also when still pressed: nobody waits longer than a tick */
+    pause_release(worker); /* also when still pressed: nobody waits much longer than a tick */
     sweep_retained(worker);
     pool_trim(&worker->chunks, CHUNKS_KEPT / 8);
     if (worker->matches.cap > MATCHES_KEPT)
@@ -120,7 +121,7 @@ static void worker_flush(struct reactor *reactor)
     bool was_pressed = worker->is_pressed;
     worker->is_pressed = feel_pressure(worker);
     if (was_pressed && !worker->is_pressed)
-        connection_unpause_all(worker);
+        pause_release(worker);
     output_flush_all(worker);
 }
 
@@ -239,5 +240,5 @@ void worker_fini(struct worker *worker)
     mem_free(worker->topic_scratch.bytes);
     mem_free(worker->filter_scratch.bytes);
     again_free(worker);
-    mem_free(worker->paused);
+    pause_fini(worker);
 }
