@@ -144,8 +144,8 @@ struct worker {
     struct paused paused;
     struct table coming_by_slot; /* struct coming: sessions on their way here that are waited for */
     struct list coming;          /* the same */
-    struct list moves;                          /* requests for sessions made here */
-    struct move *moves_unposted;                /* moves that there was no memory to mail */
+    struct list moves;           /* requests for sessions made here */
+    struct move *moves_unposted; /* moves that there was no memory to mail */
     struct due_will *wills_first, **wills_last; /* published one after the other by wills_job */
     struct job wills_job;
     uint32_t spreads_without_publisher; /* under way: nobody to slow down, so wills wait */

@@ -10,6 +10,7 @@
 #include "conn/publish.h"
 #include "conn/report.h"
 #include "conn/send.h"
+#include "mqtt/topic.h"
 #include "session/session.h"
 
 static const struct fault fault_alias_invalid = {REASON_TOPIC_ALIAS_INVALID, "MQTT-3.3.2-9",
@@ -57,31 +58,6 @@ static const struct fault *check_publish(struct worker *worker, struct connectio
     return resolve_alias(worker, connection, packet);
 }
 
-/* The topic with the listener's mount point before it. False without memory or when it gets too
- * long. */
-static bool mount_topic(struct worker *worker, const struct connection *connection,
-                        struct slice *topic)
-{
-    const char *mount = connection_listener(worker, connection)->mount_point;
-    if (!mount)
-        return true;
-    size_t mount_bytes = strlen(mount), total = mount_bytes + topic->len;
-    struct scratch *scratch = &worker->topic_scratch;
-    if (total > MQTT_STRING_BYTES_MAX)
-        return false;
-    if (scratch->cap < total) {
-        uint8_t *grown = mem_realloc(scratch->bytes, total);
-        if (!grown)
-            return false;
-        scratch->bytes = grown;
-        scratch->cap = (uint32_t)total;
-    }
-    memcpy(scratch->bytes, mount, mount_bytes);
-    memcpy(scratch->bytes + mount_bytes, topic->ptr, topic->len);
-    *topic = slice_of(scratch->bytes, total);
-    return true;
-}
-
 /* What refuses a message but keeps the connection. */
 struct refusal {
     uint8_t reason; /* for the acknowledgement */
@@ -99,8 +75,33 @@ static const struct refusal refused_size = {REASON_QUOTA_EXCEEDED, DROP_MESSAGE_
 static const struct refusal refused_memory = {REASON_QUOTA_EXCEEDED, DROP_MEMORY,
                                               "memory_limit is reached"};
 static const struct refusal refused_mount = {
-    REASON_TOPIC_NAME_INVALID, DROP_MEMORY,
-    "the topic is too long with the mount_point, or there is no memory for it"};
+    REASON_TOPIC_NAME_INVALID, DROP_TOPIC_LIMIT,
+    "the topic is too long or has too many levels with the mount_point"};
+
+/* Puts the listener's mount point before the topic. NULL: that went well. */
+static const struct refusal *mount_topic(struct worker *worker, const struct connection *connection,
+                                         struct slice *topic)
+{
+    const char *mount = connection_listener(worker, connection)->mount_point;
+    if (!mount)
+        return NULL;
+    size_t mount_bytes = strlen(mount), total = mount_bytes + topic->len;
+    struct scratch *scratch = &worker->topic_scratch;
+    if (total > MQTT_STRING_BYTES_MAX)
+        return &refused_mount;
+    if (scratch->cap < total) {
+        uint8_t *grown = mem_realloc(scratch->bytes, total);
+        if (!grown)
+            return &refused_memory;
+        scratch->bytes = grown;
+        scratch->cap = (uint32_t)total;
+    }
+    memcpy(scratch->bytes, mount, mount_bytes);
+    memcpy(scratch->bytes + mount_bytes, topic->ptr, topic->len);
+    *topic = slice_of(scratch->bytes, total);
+    bool is_too_deep = total >= TOPIC_LEVELS_MAX && topic_level_count(*topic) > TOPIC_LEVELS_MAX;
+    return is_too_deep ? &refused_mount : NULL;
+}
 
 /* Puts the mount point before the topic. NULL: nothing refuses the message. */
 static const struct refusal *refuse_publish(struct worker *worker, struct connection *connection,
@@ -110,8 +111,9 @@ static const struct refusal *refuse_publish(struct worker *worker, struct connec
     const struct session *session = connection->session;
     if (packet->topic.ptr[0] == '$')
         return &refused_reserved;
-    if (!mount_topic(worker, connection, &packet->topic))
-        return &refused_mount;
+    const struct refusal *refusal = mount_topic(worker, connection, &packet->topic);
+    if (refusal)
+        return refusal;
     if (worker->broker->auth->has_access_checks) {
         struct slice user =
             session->user ? slice_of(session->user->name, session->user->len) : slice_of(NULL, 0);

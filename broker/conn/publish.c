@@ -371,8 +371,9 @@ uint32_t publish_message(struct worker *worker, struct connection *by,
         .levels_min = publication->flags & MESSAGE_ADMIN_ONLY ? ADMIN_LEVELS_MIN : 0,
     };
     struct index_matches *matches = &worker->matches;
-    if (index_match(broker->index, publication->topic, &query, matches))
-        report_loss(worker, DROP_MEMORY, 1);
+    enum err err = index_match(broker->index, publication->topic, &query, matches);
+    if (err)
+        report_loss(worker, err == ERR_LIMIT ? DROP_TOPIC_LIMIT : DROP_MEMORY, 1);
     if (UNLIKELY(matches->dropped_groups))
         report_loss(worker, DROP_NO_SHARED_MEMBER, matches->dropped_groups);
     uint32_t count = matches->count;

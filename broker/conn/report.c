@@ -30,6 +30,7 @@ static const char *const advice_of[DROP_COUNT] = {
     [DROP_NO_SHARED_MEMBER] = "no member of the shared subscription could take it",
     [DROP_REFUSED_BY_CLIENT] = "the client acknowledged with an error",
     [DROP_MESSAGE_SIZE] = "larger than message_size_limit; raise it",
+    [DROP_TOPIC_LIMIT] = "topic too long or too deep with the mount_point of its listener",
 };
 
 static const char *drop_text(enum drop_reason reason)

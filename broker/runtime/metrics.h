@@ -66,7 +66,8 @@ enum metric {
     X(NO_SHARED_MEMBER, "no_shared_member", "nobody in the shared group could take it") \
     X(SESSION_ENDED, "session_ended", "the session ended with the message waiting")     \
     X(REFUSED_BY_CLIENT, "refused_by_client", "the client acknowledged with an error")  \
-    X(MESSAGE_SIZE, "message_size", "larger than message_size_limit")
+    X(MESSAGE_SIZE, "message_size", "larger than message_size_limit")                   \
+    X(TOPIC_LIMIT, "topic_limit", "topic too long or too deep with its mount point")
 
 enum drop_reason {
 #define X(name, text, help) DROP_##name,

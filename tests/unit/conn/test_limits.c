@@ -406,6 +406,31 @@ static void one_read_that_takes_long_is_worked_off_in_slices(void **state)
     harness_free(h);
 }
 
+/* 199 levels are within the limit of 200; the mount point adds two. */
+static void topic_that_its_mount_point_makes_too_deep_is_refused(void **state)
+{
+    (void)state;
+    struct harness *h = harness_new(1, "listener 1883\nallow_anonymous true\nmount_point a/b/\n");
+    struct client *p = client_of(h, 0, "P", 0);
+    char topic[400];
+    for (uint32_t i = 0; i < 199; i++)
+        memcpy(topic + 2 * i, "x/", 2);
+    topic[397] = 0;
+    client_publish_bytes(p, topic, "x", 1, 1, 1, true);
+    harness_settle(h);
+    client_expect(p, PACKET_PUBACK);
+    assert_int_equal(p->body[2], REASON_TOPIC_NAME_INVALID);
+    assert_int_equal(harness_dropped(h, DROP_TOPIC_LIMIT), 1);
+    assert_int_equal(harness_dropped(h, DROP_MEMORY), 0);
+    assert_int_equal(harness_metric(h, METRIC_PUBLISH_DROPPED), 1);
+    topic[393] = 0; /* two levels less */
+    client_publish_bytes(p, topic, "x", 1, 1, 2, false);
+    harness_settle(h);
+    client_expect(p, PACKET_PUBACK);
+    assert_int_equal(p->body[2], REASON_NO_MATCHING_SUBSCRIBERS);
+    harness_free(h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -425,6 +450,7 @@ int main(void)
         cmocka_unit_test(qos2_that_was_refused_leaves_its_id_free),
         cmocka_unit_test(session_that_holds_much_ends_and_is_counted),
         cmocka_unit_test(clean_start_fits_when_global_max_clients_is_reached),
+        cmocka_unit_test(topic_that_its_mount_point_makes_too_deep_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
