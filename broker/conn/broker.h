@@ -131,6 +131,7 @@ struct worker {
     struct again again;
     struct giving_up giving_up;
     struct index_matches matches;
+    uint32_t matches_wide_tick;   /* when there were last too many for one turn */
     uint16_t owner_scratch[2048]; /* owners of the matches that go to other reactors */
     uint32_t work_units;          /* done for the packet at hand beyond decoding it: see input.c */
     uint64_t publish_serial;      /* tells publications apart, for the cache of encoded forms */

@@ -76,27 +76,29 @@ static void drop_own(struct index_matches *matches, uint32_t publisher_slot)
     matches->count = out;
 }
 
-struct merge *merge_matches(struct index_matches *matches, uint32_t publisher_slot)
+struct merge *merge_matches(struct index_matches *matches, uint32_t publisher_slot,
+                            uint32_t *generations)
 {
     struct merge *merge = mem_alloc(sizeof(*merge) + matches->count * sizeof(merge->ids[0]));
-    if (!merge)
-        return NULL;
-    merge->count = 0;
-    drop_own(matches, publisher_slot);
-    qsort(matches->items, matches->count, sizeof(matches->items[0]), by_session);
+    if (merge) {
+        merge->count = 0;
+        drop_own(matches, publisher_slot);
+        qsort(matches->items, matches->count, sizeof(matches->items[0]), by_session);
+    }
     uint32_t out = 0;
     for (uint32_t i = 0; i < matches->count;) {
         struct index_match item = matches->items[i];
-        uint32_t run = run_length(matches->items + i, matches->count - i);
+        uint32_t run = merge ? run_length(matches->items + i, matches->count - i) : 1;
         struct delivery_ids *ids = run > 1 ? ids_of_run(matches->items + i, run) : NULL;
+        if (generations)
+            generations[out] = item.extra;
+        item.extra = 0;
         if (ids) {
             item.subscriber = merged_subscriber(matches->items + i, run);
             merge->ids[merge->count++] = ids;
             item.extra = merge->count;
-            i += run;
-        } else {
-            i++;
         }
+        i += ids ? run : 1;
         matches->items[out++] = item;
     }
     matches->count = out;

@@ -21,9 +21,9 @@
 #include "conn/merge.h"
 #include "conn/moving.h"
 #include "conn/report.h"
+#include "conn/spread.h"
 #include "mqtt/property.h"
 
-#define SPREAD_TARGETS 2048u    /* deliveries in one go */
 #define SPREAD_TURN 16384u      /* in one turn, then publications to more than */
 #define SPREAD_FEW 32u          /* so many wait for a job as well */
 #define MAIL_INLINE_BYTES 1024u /* publications up to this size travel inside the record */
@@ -146,8 +146,7 @@ static struct mail_deliver *post_deliver(struct worker *worker, uint16_t to,
     return mail;
 }
 
-/* Who the match means: its slot may be somebody else's in a later turn. */
-static uint32_t generation_of(struct worker *worker, const struct index_match *match)
+uint32_t publish_generation(struct worker *worker, const struct index_match *match)
 {
     struct slot *slot = slot_of(&worker->broker->slots, index_subscriber_slot(match->subscriber));
     return atomic_load_explicit(&slot->generation, memory_order_relaxed);
@@ -175,7 +174,7 @@ void publish_to_slot(struct worker *worker, struct publication *publication,
 {
     uint16_t owner;
     if (deliver_if_mine(worker, publication, match, NULL, 0, &owner))
-        mail_one(worker, owner, publication, match, generation_of(worker, match), NULL);
+        mail_one(worker, owner, publication, match, publish_generation(worker, match), NULL);
 }
 
 /* A message of a share group whose member ended before it came there: another one gets it, by mail,
@@ -197,7 +196,7 @@ static void share_again(struct worker *worker, struct publication *publication, 
     }
     struct slot *slot = slot_of(&broker->slots, index_subscriber_slot(match.subscriber));
     mail_one(worker, atomic_load_explicit(&slot->owner, memory_order_acquire), publication, &match,
-             generation_of(worker, &match), NULL);
+             publish_generation(worker, &match), NULL);
 }
 
 /* One record for each other reactor that owns some of the matches left over (packed to the front of
@@ -227,11 +226,9 @@ static void mail_rest(struct worker *worker, struct publication *publication,
     }
 }
 
-/* Delivers `count` (at most SPREAD_TARGETS) matches. Reorders items. `generations`: of the sessions
-   that are meant, NULL when the matches are of this turn. */
-static void spread_slice(struct worker *worker, struct publication *publication,
-                         struct index_match *items, const uint32_t *generations, uint32_t count,
-                         const struct merge *merge)
+void publish_slice(struct worker *worker, struct publication *publication,
+                   struct index_match *items, const uint32_t *generations, uint32_t count,
+                   const struct merge *merge)
 {
     uint32_t left = 0;
     worker->is_spreading = count > 1;
@@ -242,7 +239,7 @@ static void spread_slice(struct worker *worker, struct publication *publication,
         if (!deliver_if_mine(worker, publication, &items[i], ids, generation, &owner))
             continue;
         if (!generation)
-            generation = generation_of(worker, &items[i]);
+            generation = publish_generation(worker, &items[i]);
         if (ids) {
             mail_one(worker, owner, publication, &items[i], generation, ids);
             continue;
@@ -257,88 +254,23 @@ static void spread_slice(struct worker *worker, struct publication *publication,
     mail_rest(worker, publication, items, left);
 }
 
-/* The rest of a wide publication, worked off over several turns. */
-struct spread {
-    struct job job;
-    struct worker *worker;
-    struct connection_ref by;
-    struct publication publication; /* of a message: owns a reference */
-    struct merge *merge;
-    uint32_t count, at;
-    uint32_t *generations; /* [count], after items: who was meant */
-    struct index_match items[];
-};
-
-static bool spread_run(struct reactor *reactor, struct job *job)
-{
-    struct spread *spread = CONTAINER_OF(job, struct spread, job);
-    struct worker *worker = spread->worker;
-    uint32_t left = spread->count - spread->at;
-    uint32_t slice = left < SPREAD_TARGETS / 8 ? left : SPREAD_TARGETS / 8;
-    worker->publish_serial++; /* forms that others left in the cache since are not ours */
-    spread_slice(worker, &spread->publication, spread->items + spread->at,
-                 spread->generations + spread->at, slice, spread->merge);
-    spread->at += slice;
-    if (spread->at < spread->count)
-        return false;
-    struct connection *by = connection_find(worker, spread->by.handle, spread->by.generation);
-    if (by)
-        connection_unhold(worker, by, HOLD_SPREAD);
-    if (!spread->by.handle)
-        attach_spread_is_over(worker);
-    publication_fini(&spread->publication);
-    merge_free(spread->merge);
-    mem_free(spread);
-    (void)reactor;
-    return true;
-}
-
-/* Leaves all matches to a job. False without memory. */
-static bool spread_later(struct worker *worker, struct connection *by,
-                         struct publication *publication, struct merge *merge)
-{
-    uint32_t count = worker->matches.count;
-    struct message *message = publication_message(publication);
-    struct spread *spread =
-        message
-            ? mem_alloc(sizeof(*spread) + count * (sizeof(struct index_match) + sizeof(uint32_t)))
-            : NULL;
-    if (!spread)
-        return false;
-    *spread =
-        (struct spread){.job.run = spread_run, .worker = worker, .merge = merge, .count = count};
-    spread->publication = publication_of_message(message);
-    memcpy(spread->items, worker->matches.items, count * sizeof(struct index_match));
-    spread->generations = (uint32_t *)(spread->items + count);
-    for (uint32_t i = 0; i < count; i++)
-        spread->generations[i] = generation_of(worker, &spread->items[i]);
-    if (by) {
-        spread->by = (struct connection_ref){by->handle, by->generation};
-        connection_hold(worker, by, HOLD_SPREAD);
-    } else {
-        worker->spreads_without_publisher++;
-    }
-    reactor_job_add(worker->reactor, &spread->job);
-    return true;
-}
-
 static void publish_spread(struct worker *worker, struct connection *by,
                            struct publication *publication)
 {
     struct index_matches *matches = &worker->matches;
-    struct merge *merge = NULL;
-    if (matches->lists > 1 && !broker_config(worker->broker)->allow_duplicate_messages)
-        merge = merge_matches(matches, by ? by->session->slot : 0);
+    bool is_merging =
+        matches->lists > 1 && !broker_config(worker->broker)->allow_duplicate_messages;
     worker->spread_count += matches->count;
     bool is_wide = matches->count > SPREAD_TARGETS ||
                    (by && matches->count > SPREAD_FEW && worker->spread_count > SPREAD_TURN);
-    if (LIKELY(!is_wide)) {
-        spread_slice(worker, publication, matches->items, NULL, matches->count, merge);
-    } else if (!spread_later(worker, by, publication, merge)) {
-        report_loss(worker, DROP_MEMORY, matches->count);
-    } else {
-        return; /* the job owns merge */
+    if (UNLIKELY(is_wide)) {
+        if (!spread_start(worker, by, publication, is_merging))
+            report_loss(worker, DROP_MEMORY, matches->count);
+        return;
     }
+    struct merge *merge =
+        is_merging ? merge_matches(matches, by ? by->session->slot : 0, NULL) : NULL;
+    publish_slice(worker, publication, matches->items, NULL, matches->count, merge);
     merge_free(merge);
 }
 

@@ -5,6 +5,7 @@
 #define CONN_PUBLISH_H
 
 #include "conn/connection.h"
+#include "conn/merge.h"
 #include "conn/deliver.h"
 
 /* Retains if asked, finds the subscribers, delivers to those of this reactor and mails to the
@@ -23,5 +24,12 @@ void publish_to_slot(struct worker *worker, struct publication *publication,
 
 /* MAIL_DELIVER */
 void publish_mail_deliver(struct reactor *reactor, void *payload, uint32_t bytes);
+/* Who the match means: its slot may be somebody else's in a later turn. */
+uint32_t publish_generation(struct worker *worker, const struct index_match *match);
+/* Delivers `count` (at most SPREAD_TARGETS) matches. Reorders items. `generations`: of the sessions
+   that are meant, NULL when the matches are of this turn. `merge`: of the matches, or NULL. */
+void publish_slice(struct worker *worker, struct publication *publication,
+                   struct index_match *items, const uint32_t *generations, uint32_t count,
+                   const struct merge *merge);
 
 #endif

@@ -26,6 +26,7 @@
 #define DRAIN_PER_TURN 1024u
 #define CHUNKS_KEPT 256u
 #define MATCHES_KEPT 65536u
+#define MATCHES_KEPT_TICKS 20u /* more than that is kept for so long after it was needed */
 #define RETAINED_SWEEP_NODES 4096u
 
 /* How much of each connection may wait in memory. */
@@ -86,7 +87,8 @@ static void worker_tick(struct reactor *reactor)
     pause_release(worker); /* also when still pressed: nobody waits much longer than a tick */
     sweep_retained(worker);
     pool_trim(&worker->chunks, CHUNKS_KEPT / 8);
-    if (worker->matches.cap > MATCHES_KEPT)
+    if (worker->matches.cap > MATCHES_KEPT &&
+        reactor->now_tick - worker->matches_wide_tick > MATCHES_KEPT_TICKS)
         index_matches_fini(&worker->matches);
     if (reactor->index == 0)
         report_memory(worker);
