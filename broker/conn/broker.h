@@ -15,6 +15,7 @@
 #include "base/assert.h"
 #include "base/list.h"
 #include "base/mem.h"
+#include "conn/ring.h"
 #include "base/table.h"
 #include "route/index.h"
 #include "route/retained.h"
@@ -80,11 +81,6 @@ struct broker {
     _Atomic uint64_t clients_max; /* most clients ever connected at once */
 };
 
-/* A connection as it may be remembered: it may be gone. */
-struct connection_ref {
-    uint32_t handle, generation;
-};
-
 /* A scratch string that grows; for topics with a mount point. */
 struct scratch {
     uint8_t *bytes;
@@ -94,16 +90,14 @@ struct scratch {
 /* Connections that wait for another slice (again.h). */
 struct again {
     struct job job;
-    struct connection_ref *ring;
-    uint32_t first, count, cap;
+    struct connection_ring ring;
     bool is_running;
 };
 
 /* Publishers that are not read: memory or mailboxes are nearly full (pause.h). */
 struct paused {
     struct job job; /* runs while `due` is not 0 */
-    struct connection_ref *ring;
-    uint32_t first, count, cap;
+    struct connection_ring ring;
     uint32_t due; /* the oldest, to go on */
 };
 

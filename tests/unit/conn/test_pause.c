@@ -38,7 +38,7 @@ static void paused_publishers_go_on_oldest_first_a_few_at_a_time(void **state)
     }
     for (uint32_t i = 0; i < PUBLISHERS; i++)
         pause_one(h, connections[i]);
-    assert_int_equal(paused->count, PUBLISHERS);
+    assert_int_equal(paused->ring.count, PUBLISHERS);
     pause_release(harness_worker(h, 0));
     harness_turn(h, 0);
     assert_false(connections[0]->is_paused);
@@ -46,7 +46,7 @@ static void paused_publishers_go_on_oldest_first_a_few_at_a_time(void **state)
     assert_in_range(paused->due, 1, PUBLISHERS - 1);
     harness_settle(h);
     harness_finish_jobs(h);
-    assert_int_equal(paused->count, 0);
+    assert_int_equal(paused->ring.count, 0);
     assert_int_equal(harness_metric(h, METRIC_PUBLISH_RECEIVED), PUBLISHERS);
     harness_free(h);
 }
@@ -61,7 +61,7 @@ static void publishers_that_left_while_paused_are_passed_over(void **state)
     connection_close_plain(harness_worker(h, 0), a, CLOSE_ADMIN);
     pause_release(harness_worker(h, 0));
     harness_settle(h);
-    assert_int_equal(harness_worker(h, 0)->paused.count, 0);
+    assert_int_equal(harness_worker(h, 0)->paused.ring.count, 0);
     assert_int_equal(harness_metric(h, METRIC_PUBLISH_RECEIVED), 1);
     harness_free(h);
 }
