@@ -1,11 +1,13 @@
 """Starts, turns, reloads and stops a broker for the tests."""
 
+import atexit
 import contextlib
 import fcntl
 import mmap
 import os
 import pathlib
 import random
+import shutil
 import signal
 import socket
 import struct
@@ -90,6 +92,7 @@ class Broker:
         self.port = self.claim.number
         self.address = ("127.0.0.1", self.port)
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="dunlin-test-"))
+        atexit.register(shutil.rmtree, self.folder, ignore_errors=True)  # its log may be wanted till then
         self.config_path = self.folder / "dunlin.conf"
         self.log_path = self.folder / "log"
         self.clock_path = self.folder / "clock"
