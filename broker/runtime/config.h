@@ -49,6 +49,11 @@ struct config_listener {
     uint16_t topic_alias_broker_max; /* to clients (max_topic_alias_broker), default 10 */
     char *auto_id_prefix;            /* NULL: the global one */
     int backlog;
+    /* Of its sockets and those they accept; 0: as the kernel has it. */
+    uint32_t receive_buffer_bytes, send_buffer_bytes;
+    uint32_t tcp_keepalive_s;
+    uint32_t tcp_user_timeout_ms; /* the directive is in seconds */
+    uint32_t tcp_defer_accept_s;
 };
 
 struct config {

@@ -140,6 +140,40 @@ const struct config_directive config_directives[] = {
   .min = 1, .max = 65535, .default_text = "4096", .argument = "COUNT", .sample = "1000",
   .help = "How many connections may wait in the kernel to be accepted; net.core.somaxconn is its "
           "ceiling. Raise both for fleets that reconnect all at once." },
+{ .name = "socket_receive_buffer", .scope = CONFIG_LISTENER, .type = CONFIG_NUMBER,
+  OF_LISTENER(receive_buffer_bytes), .max = 1u << 30, .default_text = "0", .argument = "BYTES",
+  .sample = "16384",
+  .help = "How much a client may have sent that the broker has not read yet (SO_RCVBUF); "
+          "net.core.rmem_max is its ceiling. 0: the kernel chooses, and adapts it to each "
+          "connection between the sizes of net.ipv4.tcp_rmem. An idle connection takes none of "
+          "it. No effect on Unix sockets." },
+{ .name = "socket_send_buffer", .scope = CONFIG_LISTENER, .type = CONFIG_NUMBER,
+  OF_LISTENER(send_buffer_bytes), .max = 1u << 30, .default_text = "0", .argument = "BYTES",
+  .sample = "16384",
+  .help = "How much the kernel holds for a client that does not read (SO_SNDBUF); "
+          "net.core.wmem_max is its ceiling. 0: the kernel chooses, up to the last size of "
+          "net.ipv4.tcp_wmem. Smaller ones make 'max_queued_messages' count sooner. No effect on "
+          "Unix sockets." },
+{ .name = "tcp_keepalive", .scope = CONFIG_LISTENER, .type = CONFIG_NUMBER,
+  OF_LISTENER(tcp_keepalive_s), .max = 32767, .default_text = "0", .argument = "SECONDS",
+  .sample = "300",
+  .help = "After how long without a byte the kernel probes whether the client is still there: for "
+          "clients that connect with keepalive 0. How often it probes is for "
+          "net.ipv4.tcp_keepalive_intvl and _probes to say, or 'tcp_user_timeout'. 0: never. No "
+          "effect on Unix sockets." },
+{ .name = "tcp_user_timeout", .scope = CONFIG_LISTENER, .type = CONFIG_NUMBER,
+  OF_LISTENER(tcp_user_timeout_ms), .unit = 1000, .max = 86400, .default_text = "0",
+  .argument = "SECONDS", .sample = "60",
+  .help = "How long the network may leave what the broker sent, or a probe of 'tcp_keepalive', "
+          "unacknowledged before the connection is closed. 0: the kernel's, some 15 minutes. No "
+          "effect on Unix sockets." },
+{ .name = "tcp_defer_accept", .scope = CONFIG_LISTENER, .type = CONFIG_NUMBER,
+  OF_LISTENER(tcp_defer_accept_s), .max = 255, .default_text = "0", .argument = "SECONDS",
+  .sample = "5",
+  .help = "Connections are accepted when their first bytes are there, or after about so long "
+          "without: one wake-up less for each CONNECT, and probes that say nothing are not seen "
+          "at all. While they wait they fill the queue of half-open connections. 0: at once. No "
+          "effect on Unix sockets." },
 { .name = "listener_allow_anonymous", .scope = CONFIG_LISTENER, .type = CONFIG_BOOL,
   OF_LISTENER(allow_anonymous), .is_reloadable = true, .is_input_only = true,
   .argument = "true|false", .sample = "true",

@@ -33,6 +33,7 @@
 
 #include "base/assert.h"
 #include "runtime/listener.h"
+#include "runtime/listener_options.h"
 #include "runtime/log.h"
 
 #define REARM_TICKS (1000 / TIMING_TICK_MS + 1) /* a full second, wherever in a tick it begins */
@@ -141,6 +142,9 @@ static int bind_address(struct opening *opening, const struct addrinfo *address,
         return opening_failed(opening, "IPV6_V6ONLY", fd);
     if (!bind_to_interface(fd, opening->config->bind_interface))
         return opening_failed(opening, "bind_interface", fd);
+    const char *refused = listener_set_options(fd, opening->config);
+    if (refused)
+        return opening_failed(opening, refused, fd);
     if (bind(fd, address->ai_addr, address->ai_addrlen) < 0)
         return opening_failed(opening, "bind", fd);
     return fd;
@@ -157,6 +161,8 @@ static int open_address(struct opening *opening, const struct addrinfo *address)
     int fd = bind_address(opening, address, true);
     if (fd < 0)
         return -1;
+    if (opening->is_first)
+        listener_check_buffers(fd, opening->config);
     int backlog = opening->config->backlog > 0 ? opening->config->backlog : SOMAXCONN;
     return listen(fd, backlog) < 0 ? opening_failed(opening, "listen", fd) : fd;
 }

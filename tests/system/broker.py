@@ -120,7 +120,9 @@ class Broker:
         listener_only = {"max_connections", "mount_point", "max_qos", "maximum_qos",
                          "max_topic_alias", "max_topic_alias_broker", "socket_domain",
                          "listener_allow_anonymous", "protocol", "listener_auto_id_prefix",
-                         "accept_protocol_versions"}
+                         "accept_protocol_versions", "backlog", "socket_receive_buffer",
+                         "socket_send_buffer", "tcp_keepalive", "tcp_user_timeout",
+                         "tcp_defer_accept"}
         head = {n: v for n, v in lines.items() if n not in listener_only}
         tail = {n: v for n, v in lines.items() if n in listener_only}
         return {**head, "listener": f"{self.port} 127.0.0.1", **tail}

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -241,6 +242,75 @@ static void socket_domain_ipv4_listens_on_ipv4_alone(void **state)
     must_open_on(f, 0);
     assert_int_equal(getsockname(f->listeners[0].io.fd, (struct sockaddr *)&name, &bytes), 0);
     assert_int_equal(name.ss_family, AF_INET);
+}
+
+/* ---- options of sockets ---- */
+
+static int option_of(int fd, int level, int option)
+{
+    int value = -1;
+    socklen_t bytes = sizeof value;
+    assert_int_equal(getsockopt(fd, level, option, &value, &bytes), 0);
+    return value;
+}
+
+/* Accepts a connection that has sent a byte; closed with the fixture's. */
+static int accept_one_that_speaks(struct fixture *f)
+{
+    int client = connect_to(f->port);
+    assert_int_equal(send(client, "x", 1, 0), 1);
+    turn(f, 0);
+    assert_int_equal(f->accepted[0].count, 1);
+    close(client);
+    return f->accepted[0].fds[0];
+}
+
+static void accepted_sockets_inherit_what_the_listener_says(void **state)
+{
+    struct fixture *f = *state;
+    f->config.receive_buffer_bytes = 20000;
+    f->config.send_buffer_bytes = 30000;
+    f->config.tcp_keepalive_s = 77;
+    f->config.tcp_user_timeout_ms = 45000;
+    f->config.tcp_defer_accept_s = 3;
+    must_open_on(f, 0);
+    int fd = accept_one_that_speaks(f);
+    assert_int_equal(option_of(fd, SOL_SOCKET, SO_RCVBUF), 40000);
+    assert_int_equal(option_of(fd, SOL_SOCKET, SO_SNDBUF), 60000);
+    assert_int_equal(option_of(fd, SOL_SOCKET, SO_KEEPALIVE), 1);
+    assert_int_equal(option_of(fd, IPPROTO_TCP, TCP_KEEPIDLE), 77);
+    assert_int_equal(option_of(fd, IPPROTO_TCP, TCP_USER_TIMEOUT), 45000);
+    assert_true(option_of(f->listeners[0].io.fd, IPPROTO_TCP, TCP_DEFER_ACCEPT) >= 3);
+}
+
+static void without_directives_sockets_are_as_the_kernel_makes_them(void **state)
+{
+    struct fixture *f = *state;
+    int fresh = socket(AF_INET, SOCK_STREAM, 0);
+    must_open_on(f, 0);
+    int fd = accept_one_that_speaks(f);
+    assert_int_equal(option_of(f->listeners[0].io.fd, SOL_SOCKET, SO_RCVBUF),
+                     option_of(fresh, SOL_SOCKET, SO_RCVBUF));
+    assert_int_equal(option_of(f->listeners[0].io.fd, SOL_SOCKET, SO_SNDBUF),
+                     option_of(fresh, SOL_SOCKET, SO_SNDBUF));
+    assert_int_equal(option_of(fd, SOL_SOCKET, SO_KEEPALIVE), 0);
+    assert_int_equal(option_of(fd, IPPROTO_TCP, TCP_KEEPIDLE),
+                     option_of(fresh, IPPROTO_TCP, TCP_KEEPIDLE));
+    assert_int_equal(option_of(fd, IPPROTO_TCP, TCP_USER_TIMEOUT), 0);
+    assert_int_equal(option_of(f->listeners[0].io.fd, IPPROTO_TCP, TCP_DEFER_ACCEPT), 0);
+    close(fresh);
+}
+
+static void with_deferred_accept_who_says_nothing_is_not_seen(void **state)
+{
+    struct fixture *f = *state;
+    f->config.tcp_defer_accept_s = 60;
+    must_open_on(f, 0);
+    int silent = connect_to(f->port);
+    turn(f, 0);
+    assert_int_equal(f->accepted[0].count, 0);
+    accept_one_that_speaks(f);
+    close(silent);
 }
 
 /* ---- names ---- */
@@ -593,6 +663,9 @@ int main(void)
         BY_HAND(all_addresses_take_ipv4_and_report_it_as_ipv4),
         BY_HAND(all_addresses_take_ipv6_where_there_is_any),
         BY_HAND(socket_domain_ipv4_listens_on_ipv4_alone),
+        BY_HAND(accepted_sockets_inherit_what_the_listener_says),
+        BY_HAND(without_directives_sockets_are_as_the_kernel_makes_them),
+        BY_HAND(with_deferred_accept_who_says_nothing_is_not_seen),
         BY_HAND(a_name_gives_each_of_its_addresses_once),
         BY_HAND(each_address_of_a_name_has_a_listener),
         BY_HAND(an_address_of_a_name_that_is_not_here_is_told_apart),
