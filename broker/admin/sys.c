@@ -311,6 +311,7 @@ struct sys *sys_new(struct broker *broker)
     struct sys *sys = mem_must_zalloc(sizeof(*sys));
     sys->broker = broker;
     sys->job.run = sys_run;
+    sys_reading_begin(&sys->reading);
     sys->reading.reactors = mem_must_zalloc(broker->group->count * sizeof(*sys->reading.reactors));
     for (uint32_t i = 0; i < ARRAY_COUNT(fixed_rows); i++)
         add_row(sys, fixed_rows[i].read, fixed_rows[i].arg, fixed_rows[i].format,

@@ -51,6 +51,23 @@ static void read_loads(struct sys_reading *reading, uint64_t now_ms)
         load_step(&reading->loads[i], reading->counters[load_metrics[i]], seconds);
 }
 
+/* What cannot be read keeps its value; what could not be read at start counts from when it can. */
+static void read_netstat(struct sys_reading *reading)
+{
+    struct netstat now;
+    if (!netstat_read(&now))
+        return;
+    if (!reading->has_netstat)
+        reading->netstat_at_start = now;
+    reading->has_netstat = true;
+    reading->netstat = now;
+}
+
+void sys_reading_begin(struct sys_reading *reading)
+{
+    read_netstat(reading);
+}
+
 void sys_reading_take(struct sys_reading *reading, struct broker *broker, uint64_t now_ms)
 {
     read_counters(reading, broker->group);
@@ -59,10 +76,7 @@ void sys_reading_take(struct sys_reading *reading, struct broker *broker, uint64
     read_loads(reading, now_ms);
     index_stats(broker->index, &reading->index);
     retained_stats(broker->retained, &reading->retained);
-    if (!netstat_read(&reading->netstat))
-        reading->netstat = reading->netstat_at_start;
-    if (reading->at_ms == 0)
-        reading->netstat_at_start = reading->netstat;
+    read_netstat(reading);
     reading->clients_max = atomic_load_explicit(&broker->clients_max, memory_order_relaxed);
     reading->uptime_s = (now_ms - broker->started_ms) / 1000;
     reading->at_ms = now_ms;

@@ -7,8 +7,8 @@
 #define ADMIN_SYS_READING_H
 
 #include "admin/load.h"
-#include "admin/netstat.h"
 #include "conn/broker.h"
+#include "runtime/netstat.h"
 
 /* X(NAME, topic below $SYS/broker/load/, counter it averages) */
 #define LOAD_TABLE(X)                                            \
@@ -43,11 +43,14 @@ struct sys_reading {
     struct index_stats index;
     struct retained_stats retained;
     struct netstat netstat, netstat_at_start;
+    bool has_netstat;
     uint64_t clients_max;
     uint64_t uptime_s;
     struct sys_reactor *reactors; /* [group->count] */
 };
 
+/* Looks at what the kernel has counted before us. At start; `reading` is zeroed memory. */
+void sys_reading_begin(struct sys_reading *reading);
 /* The averages begin at 0 with the first call. */
 void sys_reading_take(struct sys_reading *reading, struct broker *broker, uint64_t now_ms);
 

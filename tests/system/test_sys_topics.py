@@ -2,6 +2,8 @@
 
 import pathlib
 import re
+import signal
+import socket
 import time
 
 import pytest
@@ -239,3 +241,22 @@ def test_the_log_can_be_read_as_messages(broker, connect):
             seen[packet.topic[len("$SYS/broker/log/"):]] = text
     assert "connected" in seen["N"]
     assert "x/y" in seen["M/subscribe"]
+
+
+@pytest.mark.skipif(IS_PEER, reason="a topic of Dunlin's own")
+@pytest.mark.config(sys_interval=1, fresh=True, backlog=1)
+def test_connections_that_a_full_queue_throws_away_are_counted(broker, connect):
+    before = int(value_of(broker, connect, "connections/listen_overflows", lambda v: True))
+    broker.signal(signal.SIGSTOP)
+    sockets = []
+    try:
+        for _ in range(40):
+            sockets.append(socket.socket())
+            sockets[-1].setblocking(False)
+            sockets[-1].connect_ex(broker.address)
+    finally:
+        broker.signal(signal.SIGCONT)
+    for topic in ("connections/listen_overflows", "connections/listen_drops"):
+        value_of(broker, connect, topic, lambda v: int(v) > before)
+    for one in sockets:
+        one.close()

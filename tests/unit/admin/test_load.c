@@ -1,10 +1,9 @@
-/* test_load.c: admin/load.h and admin/netstat.h: averages, and the kernel's counters. */
+/* test_load.c: admin/load.h: averages. */
 #include "tests/unit/admin/testing.h"
 
 #include <math.h>
 
 #include "admin/load.h"
-#include "admin/netstat.h"
 
 static void a_steady_rate_is_approached(void **state)
 {
@@ -50,32 +49,6 @@ static void spans_have_mosquittos_names(void **state)
     assert_string_equal(load_span_name(2), "15min");
 }
 
-static void listen_counters_are_found_by_name(void **state)
-{
-    struct netstat netstat = {0};
-    (void)state;
-    assert_true(netstat_parse(SLICE_LIT("IpExt: A ListenDrops\nIpExt: 1 99\n"
-                                        "TcpExt: X ListenOverflows Y ListenDrops Z\n"
-                                        "TcpExt: 1 23 4 56 7\n"),
-                              &netstat));
-    assert_int_equal(netstat.listen_overflows, 23);
-    assert_int_equal(netstat.listen_drops, 56);
-}
-
-static void other_texts_are_refused(void **state)
-{
-    static const char *const texts[] = {"",
-                                        "TcpExt: ListenOverflows ListenDrops\n",
-                                        "TcpExt: \n\n",
-                                        "TcpExt: ListenOverflows\nTcpExt: 1\n",
-                                        "\n\n\n",
-                                        "x"};
-    struct netstat netstat;
-    (void)state;
-    for (uint32_t i = 0; i < ARRAY_COUNT(texts); i++)
-        assert_false(netstat_parse(slice_str(texts[i]), &netstat));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -83,8 +56,6 @@ int main(void)
         cmocka_unit_test(a_minute_keeps_one_in_e),
         cmocka_unit_test(the_length_of_the_steps_does_not_matter),
         cmocka_unit_test(spans_have_mosquittos_names),
-        cmocka_unit_test(listen_counters_are_found_by_name),
-        cmocka_unit_test(other_texts_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,8 +2,8 @@
  * netstat.h: connections that the kernel threw away before we could accept them. The kernel counts
  * them for the whole machine (its network namespace) only.
  */
-#ifndef ADMIN_NETSTAT_H
-#define ADMIN_NETSTAT_H
+#ifndef RUNTIME_NETSTAT_H
+#define RUNTIME_NETSTAT_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -4,7 +4,7 @@
  *   TcpExt: SyncookiesSent ... ListenOverflows ListenDrops ...
  *   TcpExt: 0 ... 12 14 ...
  */
-#include "admin/netstat.h"
+#include "runtime/netstat.h"
 
 #include <fcntl.h>
 #include <unistd.h>
