@@ -14,6 +14,7 @@
 
 #include "base/assert.h"
 #include "runtime/config.h"
+#include "runtime/host.h"
 #include "runtime/listener.h"
 #include "runtime/log.h"
 #include "server.h"
@@ -131,15 +132,35 @@ static void say_listener(const struct config_listener *listener)
                  listener->address ? listener->address : "all addresses", name, protocol);
 }
 
+static void look_at_host(struct host *host, const struct config *config)
+{
+    host_read(host, "");
+    host_add_config(host, config, server_reactors(config));
+}
+
+/* How many sessions there is room for, and what is in the way of more. */
+static void say_room(const struct config *config)
+{
+    struct host host;
+    const struct host_check *wall;
+    char text[HOST_TEXT_BYTES];
+    look_at_host(&host, config);
+    unsigned long long room = host_capacity(&host, &wall);
+    if (wall)
+        log_line(LOG_NOTICE_,
+                 "Room for about %llu sessions; the first wall is %s (%s): dunlin --check-host N "
+                 "says what to set for more.",
+                 room, wall->name, host_value_text(wall, host.values[wall->value], text));
+}
+
 static void say_hello(const struct config *config, uint64_t descriptors, uint32_t tables)
 {
-    uint64_t room = descriptors > 64 ? descriptors - 64 : 0;
-    log_line(LOG_NOTICE_, "dunlin %s: up to %llu open files%s, so about %llu connections%s.",
-             DUNLIN_VERSION, (unsigned long long)descriptors, tables > 1 ? " for each reactor" : "",
-             (unsigned long long)(room * tables),
+    log_line(LOG_NOTICE_, "dunlin %s: up to %llu open files%s%s.", DUNLIN_VERSION,
+             (unsigned long long)descriptors, tables > 1 ? " for each reactor" : "",
              config->is_default_listener
                  ? "; default configuration: this machine only, anonymous allowed"
                  : "");
+    say_room(config);
     for (uint32_t i = 0; i < config->listener_count; i++)
         say_listener(&config->listeners[i]);
 }
@@ -203,6 +224,26 @@ static int test_config(const struct config *config)
     return 0;
 }
 
+/* 0: so many sessions fit, or what they need was written; 1: they do not. */
+static int check_host(const struct config *config, const struct config_args *args)
+{
+    struct host host;
+    look_at_host(&host, config);
+    if (!args->write_sysctl)
+        return host_print(stdout, &host, args->check_sessions) ? 0 : 1;
+    host_print_sysctl(stdout, &host, args->check_sessions);
+    return 0;
+}
+
+/* What an operator did not say right: 1, but with --check-host, where that is an answer, 2. */
+static int status_of_mistake(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], "--check-host") == 0 || strcmp(argv[i], "--write-sysctl") == 0)
+            return 2;
+    return 1;
+}
+
 int main(int argc, char **argv)
 {
     struct config_args args;
@@ -210,7 +251,7 @@ int main(int argc, char **argv)
     if (config_args_parse(argc, argv, &args, &error)) {
         fprintf(stderr, "dunlin: %s\n", error);
         free(error);
-        return 1;
+        return status_of_mistake(argc, argv);
     }
     if (print_and_end(&args))
         return 0;
@@ -218,10 +259,10 @@ int main(int argc, char **argv)
     if (!config) {
         fprintf(stderr, "%s\n", error);
         free(error);
-        return 1;
+        return status_of_mistake(argc, argv);
     }
-    if (args.test_config) {
-        int status = test_config(config);
+    if (args.test_config || args.check_sessions) {
+        int status = args.check_sessions ? check_host(config, &args) : test_config(config);
         config_free(config);
         return status;
     }

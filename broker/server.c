@@ -47,7 +47,7 @@ struct old_config {
     struct config *config;
 };
 
-static uint32_t reactors_of(const struct config *config)
+uint32_t server_reactors(const struct config *config)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     uint32_t count = config->reactors ? config->reactors : (uint32_t)(cores > 0 ? cores : 1);
@@ -199,7 +199,7 @@ struct server *server_new(struct config *config, char **error)
     struct server *server = mem_must_zalloc(sizeof(*server));
     server->first_config = config;
     atomic_store(&server->broker.config, config);
-    server->broker.group = reactor_group_new(reactors_of(config), &worker_hooks);
+    server->broker.group = reactor_group_new(server_reactors(config), &worker_hooks);
     if (!server->broker.group) {
         if (asprintf(error, "cannot make reactors: %s", strerror(errno)) < 0)
             *error = NULL;

@@ -10,6 +10,9 @@
 
 struct server;
 
+/* How many reactors a configuration means on this machine. */
+uint32_t server_reactors(const struct config *config);
+
 /* Makes everything, opens the listeners (so that a busy port is an error here), starts no thread.
    Takes `config`. NULL: *error is a line for the operator; free() it. */
 struct server *server_new(struct config *config, char **error);

@@ -18,7 +18,8 @@
 #include "base/err.h"
 
 #define CONFIG_LISTENERS_MAX 64
-#define CONFIG_AUTO_ID_PREFIX_MAX 50 /* bytes of auto_id_prefix */
+#define CONFIG_CHECK_SESSIONS_MAX 1000000000u /* of --check-host */
+#define CONFIG_AUTO_ID_PREFIX_MAX 50          /* bytes of auto_id_prefix */
 
 enum config_queue_policy { QUEUE_DROP_NEWEST, QUEUE_DROP_OLDEST, QUEUE_DISCONNECT };
 enum config_share_policy { SHARE_ROUND_ROBIN, SHARE_STICKY, SHARE_HASH_TOPIC };
@@ -127,6 +128,8 @@ struct config_args {
     uint32_t port;           /* -p, 0: not given */
     bool daemon, verbose, quiet, test_config;
     bool help, version;
+    uint64_t check_sessions; /* --check-host, 0: not given */
+    bool write_sysctl;       /* with it */
     enum config_print print; /* --print-man8, --print-man5, --print-directives */
 };
 

@@ -8,7 +8,7 @@
 #include "base/assert.h"
 #include "runtime/config_parse.h"
 
-enum flag_effect { FLAG_SETS, FLAG_PRINTS, FLAG_FILE, FLAG_PORT };
+enum flag_effect { FLAG_SETS, FLAG_PRINTS, FLAG_FILE, FLAG_PORT, FLAG_SESSIONS };
 
 struct flag {
     const char *name, *longer;
@@ -29,6 +29,8 @@ static const struct flag flags[] = {
     {"-h", "--help", SETS(help)},
     {"--version", NULL, SETS(version)},
     {"--test-config", NULL, SETS(test_config)},
+    {"--check-host", NULL, FLAG_SESSIONS, 0, CONFIG_PRINT_NONE},
+    {"--write-sysctl", NULL, SETS(write_sysctl)},
     {"--print-man8", NULL, PRINTS(CONFIG_PRINT_MAN8)},
     {"--print-man5", NULL, PRINTS(CONFIG_PRINT_MAN5)},
     {"--print-directives", NULL, PRINTS(CONFIG_PRINT_MARKDOWN)},
@@ -66,6 +68,17 @@ static enum err set_port(struct config_args *args, const char *value, char **err
     return ERR_OK;
 }
 
+static enum err set_sessions(struct config_args *args, const char *value, char **error)
+{
+    char *end;
+    unsigned long long sessions = strtoull(value, &end, 10);
+    if (*value < '0' || *value > '9' || *end || sessions < 1 ||
+        sessions > CONFIG_CHECK_SESSIONS_MAX)
+        return refuse(error, "--check-host %s: sessions are a number from 1 to 1000000000", value);
+    args->check_sessions = sessions;
+    return ERR_OK;
+}
+
 static enum err set_value(struct config_args *args, const struct flag *flag, const char *value,
                           char **error)
 {
@@ -73,6 +86,8 @@ static enum err set_value(struct config_args *args, const struct flag *flag, con
         return refuse(error, "%s needs a value; see dunlin --help", flag->name);
     if (flag->effect == FLAG_PORT)
         return set_port(args, value, error);
+    if (flag->effect == FLAG_SESSIONS)
+        return set_sessions(args, value, error);
     if (args->config_file)
         return refuse(
             error, "-c %s: there is a -c already; further files are read by 'include_dir'", value);
@@ -100,5 +115,8 @@ enum err config_args_parse(int argc, char **argv, struct config_args *args, char
         if (err)
             return err;
     }
+    if (args->write_sysctl && !args->check_sessions)
+        return refuse(error, "%s goes with --check-host and a number of sessions",
+                      "--write-sysctl");
     return ERR_OK;
 }

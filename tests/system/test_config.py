@@ -46,7 +46,8 @@ def bad(tmp_path, text, line, *words):
 def test_help_names_every_flag():
     done = run("--help")
     assert done.returncode == 0
-    for flag in ("-c", "-p", "-d", "-v", "-q", "-h", "--version", "--test-config"):
+    for flag in ("-c", "-p", "-d", "-v", "-q", "-h", "--version", "--test-config",
+                 "--check-host", "--write-sysctl"):
         assert flag in done.stdout
     assert run("-h").stdout == done.stdout
 

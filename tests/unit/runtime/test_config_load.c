@@ -379,6 +379,9 @@ static void flags_are_those_of_mosquitto(void **state)
     assert_true(args.daemon && args.help && args.version);
     assert_int_equal(parse_args(&args, &error, "--test-config", "--print-man5", NULL), ERR_OK);
     assert_true(args.test_config && args.print == CONFIG_PRINT_MAN5);
+    assert_int_equal(parse_args(&args, &error, "--check-host", "1000000", "--write-sysctl"),
+                     ERR_OK);
+    assert_true(args.check_sessions == 1000000 && args.write_sysctl);
     assert_int_equal(parse_args(&args, &error, NULL, NULL, NULL), ERR_OK);
     assert_int_equal(args.print, CONFIG_PRINT_NONE);
 }
@@ -397,6 +400,18 @@ static void flags_that_make_no_sense_say_what_to_do(void **state)
     assert_args_refused("-p", "12x", NULL, "-p 12x: a port is a number from 1 to 65535");
     assert_args_refused("-p", "-1", NULL, "-p -1: a port is a number from 1 to 65535");
     assert_args_refused("-c", "", NULL, "-c needs the path of a file");
+    assert_args_refused("--check-host", NULL, NULL,
+                        "--check-host needs a value; see dunlin --help");
+    static const char *const sessions[] = {"0",   "",           "-1",
+                                           "1e6", "1000000001", "99999999999999999999"};
+    for (size_t i = 0; i < ARRAY_COUNT(sessions); i++) {
+        char expected[128];
+        snprintf(expected, sizeof expected,
+                 "--check-host %s: sessions are a number from 1 to 1000000000", sessions[i]);
+        assert_args_refused("--check-host", sessions[i], NULL, expected);
+    }
+    assert_args_refused("--write-sysctl", NULL, NULL,
+                        "--write-sysctl goes with --check-host and a number of sessions");
 }
 
 static void command_line_is_stronger_than_the_file(void **state)
