@@ -24,8 +24,8 @@
 #define HOST_UNLIMITED UINT64_MAX
 /* Of a connected, idle session with one subscription: docs/BENCHMARKS.md. */
 #define HOST_BROKER_BYTES 420u
-/* Of its socket, with inode, file and epoll's entry: 4.1 KB on Linux 6.18, as tests/bench/
-   socket_memory.py has measured it. */
+/* Of its socket, with inode, file and epoll's entry: half of what both ends take on the loopback,
+   7.5 to 8.5 KB on Linux 6.18 (tests/bench/socket_memory.py), where a million took 8.2 KB each. */
 #define HOST_KERNEL_BYTES 4200u
 /* Of an entry of connection tracking. */
 #define HOST_TRACKED_BYTES 320u
