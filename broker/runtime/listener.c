@@ -32,10 +32,12 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "base/clock.h"
 #include "runtime/listener.h"
 #include "runtime/listener_options.h"
 #include "runtime/log.h"
 
+#define ACCEPTS_PER_LOOK 8 /* between two looks at the clock */
 #define REARM_TICKS (1000 / TIMING_TICK_MS + 1) /* a full second, wherever in a tick it begins */
 #define BURST_TICKS (10000 / TIMING_TICK_MS)
 #define NAME_ADDRESSES_MAX 16u
@@ -568,6 +570,9 @@ void listener_ready(struct reactor *reactor, struct io *io, uint32_t events)
     for (uint32_t i = 0; i < LISTENER_ACCEPTS_PER_TURN && listener->is_armed; i++) {
         if (!accept_one(listener, reactor))
             return;
+        if (i % ACCEPTS_PER_LOOK == ACCEPTS_PER_LOOK - 1 &&
+            clock_real_ns() > reactor->read_until_ns)
+            return; /* in a storm those who are in have their turn too; the rest waits in order */
     }
 }
 

@@ -35,10 +35,10 @@
 
 #define EVENTS_MAX 512 /* descriptors looked at in a turn, at most */
 #define EVENTS_MIN 16
-#define READ_BUDGET_NS 2000000u /* of a turn: what is left over is read in the next */
+#define READ_BUDGET_NS 1000000u /* of a turn: what is left over is read in the next */
 #define EVENTS_PER_LOOK 4       /* descriptors between two looks at the clock */
-#define TURN_LONG_NS 4000000u   /* a turn that took longer looks at fewer next time */
-#define TURN_SHORT_NS 2000000u
+#define TURN_LONG_NS 2000000u   /* a turn that took longer looks at fewer next time */
+#define TURN_SHORT_NS 500000u
 #define MAIL_BUDGET_BYTES (256u * 1024) /* some thousand records: a millisecond or two */
 #define TIMERS_BUDGET 1000u             /* objects of each heap */
 #define JOBS_BUDGET_NS 50000u /* what others wait for: a replay must not double their latency */
@@ -138,6 +138,7 @@ static void reactor_read(struct reactor *reactor, const struct epoll_event *even
         if (i % EVENTS_PER_LOOK == EVENTS_PER_LOOK - 1 &&
             clock_real_ns() > reactor->read_until_ns && i + 1 < count) {
             reactor->has_more_work = true; /* what was not looked at is reported again */
+            reactor->events_max = (uint32_t)i + 1 > EVENTS_MIN ? (uint32_t)i + 1 : EVENTS_MIN;
             return;
         }
     }
@@ -179,7 +180,8 @@ static void reactor_adapt(struct reactor *reactor, uint64_t turn_ns)
     if (turn_ns > TURN_LONG_NS && reactor->events_max > EVENTS_MIN)
         reactor->events_max /= 2;
     else if (turn_ns < TURN_SHORT_NS && reactor->events_max < EVENTS_MAX)
-        reactor->events_max *= 2;
+        reactor->events_max =
+            reactor->events_max < EVENTS_MAX / 2 ? reactor->events_max * 2 : EVENTS_MAX;
 }
 
 static void reactor_count_turn(struct reactor *reactor, uint64_t turn_ns)
