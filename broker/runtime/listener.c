@@ -37,7 +37,7 @@
 #include "runtime/listener_options.h"
 #include "runtime/log.h"
 
-#define ACCEPTS_PER_LOOK 8 /* between two looks at the clock */
+#define ACCEPTS_PER_LOOK 8                      /* between two looks at the clock */
 #define REARM_TICKS (1000 / TIMING_TICK_MS + 1) /* a full second, wherever in a tick it begins */
 #define BURST_TICKS (10000 / TIMING_TICK_MS)
 #define NAME_ADDRESSES_MAX 16u
