@@ -4,6 +4,7 @@
  * Matches of this reactor are delivered at once; for each other reactor one record is posted:
  *
  *   struct mail_deliver | targets[count] | topic | properties | payload     small: bytes inside
+ *   struct mail_deliver | targets[count] | packet                           small, passed on as it came
  *   struct mail_deliver | targets[count]                                    large: a reference
  *
  * Records carry at most SPREAD_TARGETS targets; a publication to more is spread over several turns
@@ -41,10 +42,13 @@ struct mail_deliver {
     struct message *message; /* one reference, or NULL: bytes follow the targets */
     uint32_t count;          /* targets */
     uint32_t id_count;       /* merged subscription ids after the targets: count is 1 then */
-    uint64_t publisher;
+    uint64_t publisher;      /* set when a target has No Local */
     uint32_t expires_tick;
     uint32_t properties_bytes, properties_forwarded_bytes, payload_bytes;
     uint16_t topic_bytes;
+    uint16_t packet_bytes; /* not 0: the bytes are the packet as it came, the topic at topic_at */
+    uint8_t topic_at;
+    bool is_packet_v5;
     uint8_t qos, flags;
 };
 
@@ -102,12 +106,34 @@ static uint32_t publication_bytes(const struct publication *publication)
                       publication->payload.len);
 }
 
+/* The bytes of a small publication into its record. */
+static void fill_inline(struct mail_deliver *mail, const struct publication *publication,
+                        uint8_t *at)
+{
+    struct slice packet = publication->packet;
+    if (packet.len) {
+        mail->packet_bytes = (uint16_t)packet.len;
+        mail->topic_at = (uint8_t)(publication->topic.ptr - packet.ptr);
+        mail->is_packet_v5 = publication->is_packet_v5;
+        memcpy(at, packet.ptr, packet.len);
+        return;
+    }
+    memcpy(at, publication->topic.ptr, publication->topic.len);
+    at += publication->topic.len;
+    if (publication->properties.len)
+        memcpy(at, publication->properties.ptr, publication->properties.len);
+    at += publication->properties.len;
+    if (publication->payload.len)
+        memcpy(at, publication->payload.ptr, publication->payload.len);
+}
+
 /* Fills everything of a record but its `targets` and merged `ids`, for which it leaves room. */
 static struct mail_deliver *post_deliver(struct worker *worker, uint16_t to,
                                          struct publication *publication, uint32_t targets,
                                          uint32_t ids)
 {
-    uint32_t inlined = publication_bytes(publication);
+    struct slice packet = publication->packet;
+    uint32_t inlined = packet.len ? (uint32_t)packet.len : publication_bytes(publication);
     struct message *message = publication->message;
     if (inlined > MAIL_INLINE_BYTES && !message) {
         message = publication_message(publication);
@@ -125,7 +151,7 @@ static struct mail_deliver *post_deliver(struct worker *worker, uint16_t to,
         .count = targets,
         .id_count = ids,
         .expires_tick = publication->expires_tick,
-        .publisher = publication_publisher(publication),
+        .publisher = publication->publisher,
         .properties_bytes = (uint32_t)publication->properties.len,
         .properties_forwarded_bytes = publication->properties_forwarded_bytes,
         .payload_bytes = (uint32_t)publication->payload.len,
@@ -133,17 +159,18 @@ static struct mail_deliver *post_deliver(struct worker *worker, uint16_t to,
         .qos = publication->qos,
         .flags = publication->flags,
     };
-    if (!message) {
-        uint8_t *at = (uint8_t *)mail + head;
-        memcpy(at, publication->topic.ptr, publication->topic.len);
-        at += publication->topic.len;
-        if (publication->properties.len)
-            memcpy(at, publication->properties.ptr, publication->properties.len);
-        at += publication->properties.len;
-        if (publication->payload.len)
-            memcpy(at, publication->payload.ptr, publication->payload.len);
-    }
+    if (!message)
+        fill_inline(mail, publication, (uint8_t *)mail + head);
     return mail;
+}
+
+static void fill_target(struct mail_deliver *mail, struct mail_target *target,
+                        struct publication *publication, const struct index_match *match,
+                        uint32_t generation)
+{
+    *target = (struct mail_target){match->subscriber, match->group, generation};
+    if (UNLIKELY(index_subscriber_no_local(match->subscriber)))
+        mail->publisher = publication_publisher(publication);
 }
 
 uint32_t publish_generation(struct worker *worker, const struct index_match *match)
@@ -164,7 +191,7 @@ static void mail_one(struct worker *worker, uint16_t to, struct publication *pub
         return;
     }
     struct mail_target *target = (struct mail_target *)(mail + 1);
-    *target = (struct mail_target){match->subscriber, match->group, generation};
+    fill_target(mail, target, publication, match, generation);
     if (id_count)
         memcpy(target + 1, ids->ids, id_count * sizeof(uint32_t));
 }
@@ -216,8 +243,7 @@ static void mail_rest(struct worker *worker, struct publication *publication,
                 worker->owner_scratch[left] = worker->owner_scratch[i];
                 items[left++] = items[i];
             } else if (mail) {
-                *target++ =
-                    (struct mail_target){items[i].subscriber, items[i].group, items[i].extra};
+                fill_target(mail, target++, publication, &items[i], items[i].extra);
             } else {
                 report_loss(worker, DROP_MEMORY, 1);
             }
@@ -334,6 +360,15 @@ static struct publication publication_of_mail(struct mail_deliver *mail)
     }
     const uint8_t *at = (const uint8_t *)(mail + 1) + mail->count * sizeof(struct mail_target) +
                         mail->id_count * sizeof(uint32_t);
+    if (mail->packet_bytes)
+        return (struct publication){
+            .topic = slice_of(at + mail->topic_at, mail->topic_bytes),
+            .payload = slice_of(at + mail->packet_bytes - mail->payload_bytes, mail->payload_bytes),
+            .packet = slice_of(at, mail->packet_bytes),
+            .is_packet_v5 = mail->is_packet_v5,
+            .flags = mail->flags,
+            .publisher = mail->publisher,
+        };
     return (struct publication){
         .topic = slice_of(at, mail->topic_bytes),
         .properties = slice_of(at + mail->topic_bytes, mail->properties_bytes),
