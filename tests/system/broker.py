@@ -26,6 +26,7 @@ BINARY = os.environ.get("DUNLIN_BIN") or (
     "/usr/sbin/mosquitto" if TARGET == "mosquitto" else str(REPOSITORY / "build" / "dunlin"))
 SANITIZED = any(word in pathlib.Path(BINARY).read_bytes()
                 for word in (b"__asan_init", b"__tsan_init")) if os.path.exists(BINARY) else False
+IS_TSAN = os.path.exists(BINARY) and b"__tsan_init" in pathlib.Path(BINARY).read_bytes()
 # A peer's clock cannot be turned; it may be slept instead, up to so many milliseconds.
 PEER_SLEEP_MS = int(os.environ.get("DUNLIN_TEST_PEER_SLEEP_MS", "0"))
 START_S = 20

@@ -1,5 +1,7 @@
 """Keep alive, and the time a connection has before its CONNECT."""
 
+import time
+
 import pytest
 
 import mqtt_codec as codec
@@ -13,6 +15,24 @@ def untouched(broker, c):
     return not readable(c.sock, 0)
 
 
+SLACK_MS = 450
+
+
+def keep_silent(broker, make, ms):
+    """A client of make() that is alive after it was silent for so many ms, less SLACK_MS. Where the
+    machine is slow, so that real time has used up the slack as well, another one tries."""
+    for _ in range(5):
+        c = make()
+        c.ping()
+        since = time.monotonic()
+        broker.turn(ms - SLACK_MS)
+        is_alive = untouched(broker, c)
+        if is_alive:
+            return c
+        assert time.monotonic() - since > SLACK_MS / 1000 - 0.1, "closed too early"
+    pytest.skip("this machine is too slow for this test")
+
+
 @versions
 @pytest.mark.parametrize("seconds", [1, 10, 600, 65535])
 @pytest.mark.clause("MQTT-3.1.2-22", "MQTT-3.2.2-22")
@@ -21,11 +41,11 @@ def test_silence_for_one_and_a_half_keepalives_ends_the_connection(
         broker, connect, topic, version, seconds):
     watcher = connect("w")
     watcher.subscribe(topic("will"))
-    c = connect("c", version, keepalive=seconds, will={"topic": topic("will"), "payload": "x"})
-    c.ping()
-    broker.turn(int(seconds * 1500) - 450)
-    assert untouched(broker, c)
-    broker.turn(1450)
+    will = {"topic": topic("will"), "payload": "x"}
+    c = keep_silent(broker, lambda: connect("c", version, keepalive=seconds, will=will),
+                    int(seconds * 1500))
+    watcher.inbox.clear()
+    broker.turn(1000 + SLACK_MS)
     c.expect_close(0x8D)
     watcher.expect_publish(topic("will"), "x")
 
@@ -82,12 +102,9 @@ def test_a_keepalive_of_zero_means_none(broker, connect, version):
 @pytest.mark.clause("MQTT-3.1.2-21", "MQTT-3.1.2-22")
 @pytest.mark.parametrize("asked", [0, 600])
 def test_the_servers_keepalive_is_the_one_that_counts(broker, connect, asked):
-    c = connect("c", keepalive=asked)
+    c = keep_silent(broker, lambda: connect("c", keepalive=asked), 30_000)
     assert c.connack.props["server_keep_alive"] == 20
-    c.ping()
-    broker.turn(29_500)
-    assert untouched(broker, c)
-    broker.turn(1500)
+    broker.turn(1000 + SLACK_MS)
     c.expect_close(0x8D)
 
 
