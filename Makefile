@@ -52,9 +52,10 @@ LIBS     = -lcjson -lmbedcrypto -lpthread -lm $(LDLIBS)
 LIB_SRC    := $(wildcard protocol/*.c storage/*.c broker/*/*.c broker/persist.c broker/server.c)
 UNIT_SRC   := $(shell find tests/unit tests/model tests/fault -name 'test_*.c' 2>/dev/null)
 BENCH_SRC  := $(wildcard tests/bench/bench_*.c)
-LOAD_SRC   := $(wildcard tests/bench/load*.c)
+TOOL_SRC   := $(filter-out bench/main.c,$(wildcard bench/*.c))
 FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)
-UNIT_BIN   := $(UNIT_SRC:%.c=$B/%)
+UNIT_BIN   := $(patsubst %.c,$B/%,$(filter-out tests/unit/bench/%,$(UNIT_SRC)))
+TOOL_TESTS := $(patsubst %.c,$B/%,$(filter tests/unit/bench/%,$(UNIT_SRC)))
 BENCH_BIN  := $(BENCH_SRC:%.c=$B/%)
 FUZZ_BIN   := $(FUZZ_SRC:%.c=$B/%)
 REPLAY_BIN := $(FUZZ_SRC:tests/fuzz/fuzz_%.c=$B/tests/fuzz/replay_%)
@@ -65,7 +66,7 @@ Q    := $(if $(V),,@)
 LINK  = @mkdir -p $(@D)$(if $(V),,; echo "  link $@")
 LINK += ; $(if $(V),set -x;) $(CC) $(C_FLAGS) $(LD_FLAGS) -o $@ $^
 
-all: $B/dunlin ; @:
+all: $B/dunlin $B/dunlin-bench ; @:
 
 $B/dunlin: $B/obj/broker/main.o $B/libdunlin.a
 	$(LINK) $(LIBS)
@@ -84,9 +85,16 @@ $(UNIT_BIN): $B/%: $B/obj/%.o $B/libdunlin.a
 $(BENCH_BIN): $B/%: $B/obj/%.o $B/libdunlin.a
 	$(LINK) $(LIBS)
 
-# The over-the-wire benchmarks: a load generator and a bare relay, neither with code of the broker.
-$B/tests/bench/load: $(LOAD_SRC:%.c=$B/obj/%.o)
-	$(LINK) -lpthread
+# The load tool has no code of the broker, nor have its tests.
+$B/dunlin-bench: $B/obj/bench/main.o $B/libbench.a
+	$(LINK) -lpthread -lm $(LDLIBS)
+
+$B/libbench.a: $(TOOL_SRC:%.c=$B/obj/%.o)
+	@rm -f $@
+	$(Q)ar rcs $@ $^
+
+$(TOOL_TESTS): $B/%: $B/obj/%.o $B/libbench.a
+	$(LINK) -lcmocka -lpthread -lm $(LDLIBS)
 
 $B/tests/bench/relay: $B/obj/tests/bench/relay.o
 	$(LINK)
@@ -98,8 +106,8 @@ $(FUZZ_BIN): $B/%: $B/obj/%.o $B/libdunlin.a
 $(REPLAY_BIN): $B/tests/fuzz/replay_%: $B/obj/tests/fuzz/fuzz_%.o $B/obj/tests/fuzz/replay.o $B/libdunlin.a
 	$(LINK) $(LIBS)
 
-unit-bins: $(UNIT_BIN) $(REPLAY_BIN) ; @:
-bench-bins: $(BENCH_BIN) $B/tests/bench/load $B/tests/bench/relay ; @:
+unit-bins: $(UNIT_BIN) $(TOOL_TESTS) $(REPLAY_BIN) ; @:
+bench-bins: $(BENCH_BIN) $B/dunlin-bench $B/tests/bench/relay ; @:
 
 # ---- using ----
 
@@ -138,7 +146,7 @@ bench: $B/dunlin bench-bins
 INSTALLED = $(bindir)/dunlin $(mandir)/man8/dunlin.8 $(mandir)/man5/dunlin.conf.5 \
             $(sysconfdir)/dunlin/dunlin.conf.example $(unitdir)/dunlin.service
 
-install: $B/dunlin ; @:
+install: $B/dunlin $B/dunlin-bench ; @:
 	install -d $(sort $(dir $(INSTALLED:%=$(DESTDIR)%)))
 	install -m 755 $B/dunlin $(DESTDIR)$(bindir)/dunlin
 	$B/dunlin --print-man8 >$(DESTDIR)$(mandir)/man8/dunlin.8

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Compares Dunlin with mosquitto and with a bare relay, over the wire, in the same run.
 
-Each scenario is run in rounds; in each round every broker is started afresh, loaded by `load`,
+Each scenario is run in rounds; in each round every broker is started afresh, loaded by dunlin-bench,
 measured and stopped, in turn, so that whatever else the machine does falls on all of them alike.
 The broker has one core and the load generator another. What is compared is the broker's CPU time
 per delivered message, as ratios within a round; the table shows medians, and least to most.
@@ -31,7 +31,7 @@ BROKER_CORE, LOAD_CORE = 0, 1
 
 
 class Scenario:
-    """One row: what load is told, and what is aimed at."""
+    """One row: what dunlin-bench is told, and what is aimed at."""
 
     def __init__(self, name, args, aim=None, bare=False, quick=False, kind="message", seconds=None):
         self.name, self.args, self.aim = name, args.split(), aim
@@ -53,12 +53,12 @@ SCENARIOS = [
     Scenario("fanin-100-topics", "fanin --clients 100 --window 16 --own-topics"),
     Scenario("fanout-500", "fanout --clients 500 --window 16", 0.085, bare=True, quick=True),
     Scenario("fanout-1000", "fanout --clients 1000 --window 16", 0.085, bare=True),
-    Scenario("connect", "connect --clients 16", 0.5, kind="cycle"),
-    Scenario("connect-publish", "connect --clients 16 --publish", 0.5, kind="cycle"),
+    Scenario("connect", "churn --clients 16 --no-publish", 0.5, kind="cycle"),
+    Scenario("connect-publish", "churn --clients 16", 0.5, kind="cycle"),
     Scenario("ping-10k", "ping --clients 10000 --rate 20000 --source " + SOURCES, kind="ping"),
-    Scenario("idle-10k", "idle --clients 10000 --source " + SOURCES, kind="idle", quick=True,
+    Scenario("idle-10k", "connect --clients 10000 --source " + SOURCES, kind="idle", quick=True,
              seconds=10),
-    Scenario("idle-18k", "idle --clients 18000 --source " + SOURCES, kind="idle", seconds=2),
+    Scenario("idle-18k", "connect --clients 18000 --source " + SOURCES, kind="idle", seconds=2),
 ]
 SESSION_BYTES_AIM = 512
 REST_PERCENT_AIM = 0.1
@@ -197,7 +197,7 @@ def progress(text):
 
 
 def run_load(options, broker, scenario):
-    """One run of load against a running broker: its JSON, or a dict with only 'error'."""
+    """One run of dunlin-bench against a running broker: its JSON, or a dict with only 'error'."""
     seconds = scenario.seconds or options.seconds
     if options.quick:
         seconds = min(seconds, 2)
@@ -318,7 +318,7 @@ def speed_rows(rows):
 
 IDLE_FIGURES = [
     ("RSS per session (bytes)", ("broker", "session_bytes"), "{:.0f}", SESSION_BYTES_AIM),
-    ("CPU at rest (% of a core)", ("broker", "cpu_percent"), "{:.3f}", REST_PERCENT_AIM),
+    ("CPU at rest (% of a core)", ("steps", "rest", "broker", "cpu_percent"), "{:.3f}", REST_PERCENT_AIM),
     ("CPU per connect and subscribe (us)", ("broker", "connect_cpu_us"), "{:.1f}", None),
 ]
 
@@ -442,7 +442,7 @@ def print_all(options, about, rows):
         print("Commands, each with `--port PORT --pid PID --json "
               f"--seconds {options.seconds:g} --warmup {options.warmup:g}`:\n")
         for scenario, _ in rows:
-            print(f"- {scenario.name}: `load {' '.join(scenario.args)}`")
+            print(f"- {scenario.name}: `dunlin-bench {' '.join(scenario.args)}`")
 
 
 # ---- the whole ----
@@ -466,7 +466,7 @@ def parse_options():
     parser.add_argument("--markdown", action="store_true", help="ready for docs/BENCHMARKS.md")
     options = parser.parse_args()
     options.dunlin = options.dunlin or os.path.join(options.build, "dunlin")
-    options.load = os.path.join(options.build, "tests/bench/load")
+    options.load = os.path.join(options.build, "dunlin-bench")
     options.relay = os.path.join(options.build, "tests/bench/relay")
     options.rounds = options.rounds or (2 if options.quick else 5)
     options.seconds = options.seconds or (0.6 if options.quick else 2)
@@ -513,7 +513,7 @@ def main():
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop_on_signal)
     if not os.access(options.load, os.X_OK):
-        print(f"no load generator at {options.load}: make bench-bins", file=sys.stderr)
+        print(f"no load tool at {options.load}: make bench-bins", file=sys.stderr)
         return 2
     raise_descriptors()
     about = surroundings(options)

@@ -1,11 +1,8 @@
-/*
- * load_packet.c: the few packets that a load generator writes and reads, MQTT 3.1.1 and 5.
- *
- * Kept apart from the broker's codec on purpose: a mistake made there must not cancel out here.
- */
-#include <stdlib.h>
+/* packet.c: see packet.h. */
+#include "bench/packet.h"
 
-#include "load.h"
+#include <stdlib.h>
+#include <string.h>
 
 uint8_t *buf_reserve(struct buf *b, uint32_t more)
 {
@@ -15,7 +12,7 @@ uint8_t *buf_reserve(struct buf *b, uint32_t more)
             cap *= 2;
         b->ptr = realloc(b->ptr, cap);
         if (!b->ptr)
-            load_fail("no memory");
+            bench_fail("no memory");
         b->cap = cap;
     }
     return b->ptr + b->len;
@@ -66,48 +63,85 @@ static void put_header(struct buf *b, uint8_t first, uint32_t remaining)
     } while (remaining);
 }
 
-void packet_connect(struct buf *b, int version, const char *client_id, uint16_t keepalive_s)
+void packet_connect(struct buf *b, int version, const struct login *login)
 {
+    const char *name = version == 3 ? "MQIsdp" : "MQTT";
     bool v5 = version == 5;
-    put_header(b, PACKET_CONNECT << 4, 10 + v5 + 2 + (uint32_t)strlen(client_id));
-    put_text(b, "MQTT");
+    uint32_t remaining = 2 + (uint32_t)strlen(name) + 4 + v5;
+    uint8_t flags = 0x02; /* clean start */
+    remaining += 2 + (uint32_t)strlen(login->client_id);
+    if (login->username) {
+        flags |= 0x80;
+        remaining += 2 + (uint32_t)strlen(login->username);
+    }
+    if (login->password) {
+        flags |= 0x40;
+        remaining += 2 + (uint32_t)strlen(login->password);
+    }
+    put_header(b, PACKET_CONNECT << 4, remaining);
+    put_text(b, name);
     put_u8(b, (uint8_t)version);
-    put_u8(b, 0x02); /* clean start */
-    put_u16(b, keepalive_s);
+    put_u8(b, flags);
+    put_u16(b, login->keepalive_s);
     if (v5)
         put_u8(b, 0);
-    put_text(b, client_id);
+    put_text(b, login->client_id);
+    if (login->username)
+        put_text(b, login->username);
+    if (login->password)
+        put_text(b, login->password);
 }
 
-void packet_subscribe(struct buf *b, int version, uint16_t id, const char *filter, int qos)
+/* The remaining length takes four bytes, so that it can be filled in at the end. */
+uint32_t packet_subscribe_begin(struct buf *b, int version, uint16_t id)
 {
-    bool v5 = version == 5;
-    put_header(b, PACKET_SUBSCRIBE << 4 | 2, 2 + v5 + 2 + (uint32_t)strlen(filter) + 1);
+    static const uint8_t header[5] = {PACKET_SUBSCRIBE << 4 | 2, 0x80, 0x80, 0x80, 0};
+    uint32_t begun = b->len;
+    buf_append(b, header, sizeof header);
     put_u16(b, id);
-    if (v5)
+    if (version == 5)
         put_u8(b, 0);
+    return begun;
+}
+
+void packet_subscribe_filter(struct buf *b, const char *filter, int qos)
+{
     put_text(b, filter);
     put_u8(b, (uint8_t)qos);
 }
 
-void packet_publish(struct buf *b, int version, const char *topic, int qos, uint32_t payload_bytes,
-                    uint32_t *id_at, uint32_t *payload_at)
+void packet_subscribe_end(struct buf *b, uint32_t begun)
 {
+    uint8_t *packet = b->ptr + begun, digits = 1;
+    uint32_t remaining = b->len - begun - 5;
+    for (uint32_t rest = remaining >> 7; rest; rest >>= 7)
+        digits++;
+    for (uint32_t i = 0; i < digits; i++)
+        packet[1 + i] = (remaining >> (7 * i) & 0x7f) | (i + 1 < digits ? 0x80 : 0);
+    memmove(packet + 1 + digits, packet + 5, remaining);
+    b->len -= 4u - digits;
+}
+
+struct publish_form packet_publish(struct buf *b, int version, const char *topic, int qos,
+                                   uint32_t payload_bytes)
+{
+    struct publish_form form = {0};
     bool v5 = version == 5;
     uint32_t start = b->len;
     uint32_t remaining = 2 + (uint32_t)strlen(topic) + (qos ? 2 : 0) + v5 + payload_bytes;
     put_header(b, (uint8_t)(PACKET_PUBLISH << 4 | qos << 1), remaining);
+    form.topic_at = b->len + 2 - start;
     put_text(b, topic);
-    *id_at = 0;
     if (qos) {
-        *id_at = b->len - start;
+        form.id_at = b->len - start;
         put_u16(b, 0);
     }
     if (v5)
         put_u8(b, 0);
-    *payload_at = b->len - start;
+    form.payload_at = b->len - start;
     memset(buf_reserve(b, payload_bytes), 'x', payload_bytes);
     b->len += payload_bytes;
+    return form;
 }
 
 void packet_ack(struct buf *b, enum packet_type type, uint16_t id)
@@ -158,7 +192,9 @@ bool packet_read_publish(const struct frame *frame, int version, struct publish 
     const uint8_t *p = frame->body, *end = p + frame->len;
     if (frame->len < 2)
         return false;
-    p += 2 + (p[0] << 8 | p[1]);
+    publish->topic = p + 2;
+    publish->topic_len = (uint16_t)(p[0] << 8 | p[1]);
+    p += 2 + publish->topic_len;
     publish->qos = frame->flags >> 1 & 3;
     publish->id = 0;
     if (publish->qos) {
@@ -181,28 +217,74 @@ bool packet_read_publish(const struct frame *frame, int version, struct publish 
     return true;
 }
 
+uint16_t packet_id(const struct frame *frame)
+{
+    return frame->len >= 2 ? (uint16_t)(frame->body[0] << 8 | frame->body[1]) : 0;
+}
+
+/* The first reason of 0x80 and above, else the last; a SUBACK without a reason is malformed. */
+static int suback_reason(const struct frame *frame, int version)
+{
+    uint32_t properties = 0, at = 2;
+    int reason = 0x81;
+    if (version == 5 && frame->len > 2)
+        at += (uint32_t)read_varint(frame->body + 2, frame->len - 2, &properties) + properties;
+    for (; at < frame->len; at++) {
+        reason = frame->body[at];
+        if (reason >= 0x80)
+            break;
+    }
+    return reason;
+}
+
 int packet_reason(const struct frame *frame, int version)
 {
     uint32_t at = 2; /* acknowledgements: after the packet id */
-    switch (frame->type) {
-    case PACKET_CONNACK:
+    if (frame->type == PACKET_SUBACK)
+        return suback_reason(frame, version);
+    if (frame->type == PACKET_CONNACK)
         at = 1;
-        break;
-    case PACKET_DISCONNECT:
+    if (frame->type == PACKET_DISCONNECT)
         at = 0;
-        break;
-    case PACKET_SUBACK: {
-        uint32_t properties = 0;
-        int digits = 0;
-        if (version == 5 && frame->len > 2)
-            digits = read_varint(frame->body + 2, frame->len - 2, &properties);
-        at = 2 + (uint32_t)digits + properties;
-        if (at >= frame->len)
-            return 0x81; /* a SUBACK without a reason is malformed */
-        break;
-    }
-    }
     return at < frame->len ? frame->body[at] : 0;
+}
+
+bool packet_is_refusal(const struct frame *frame, int version)
+{
+    int reason = packet_reason(frame, version);
+    return reason >= 0x80 || (frame->type == PACKET_CONNACK && reason != 0);
+}
+
+const char *packet_reason_text(int reason, int version)
+{
+    static const struct {
+        uint8_t v3, v5;
+        const char *text;
+    } rows[] = {
+        {1, 0x84, "it does not speak this version of MQTT"},
+        {2, 0x85, "it does not like the client id"},
+        {3, 0x88, "it is not available"},
+        {4, 0x86, "user name or password are wrong"},
+        {5, 0x87, "not authorized"},
+        {0, 0x81, "malformed packet"},
+        {0, 0x82, "protocol error"},
+        {0, 0x89, "it is busy"},
+        {0, 0x8b, "it shuts down"},
+        {0, 0x8d, "keepalive time-out"},
+        {0, 0x8e, "the session was taken over"},
+        {0, 0x93, "receive maximum exceeded"},
+        {0, 0x95, "packet too large"},
+        {0, 0x97, "quota exceeded"},
+        {0, 0x9a, "it does not support retained messages"},
+        {0, 0x9b, "it does not support this QoS"},
+        {0, 0x9e, "it does not support shared subscriptions"},
+        {0, 0xa1, "it does not support subscription ids"},
+        {0, 0xa2, "it does not support wildcards"},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++)
+        if (reason == (version == 5 ? rows[i].v5 : rows[i].v3) && reason)
+            return rows[i].text;
+    return "it does not say why";
 }
 
 /* Bytes of the value of a CONNACK property, 0 when unknown. */

@@ -1,0 +1,119 @@
+/*
+ * churn.c: cycles of connect, subscribe, publish to itself, receive, DISCONNECT, close.
+ *
+ * With --no-publish a cycle is connect, subscribe, close. --clients is how many are in a cycle at
+ * once; with --rate so many cycles begin each second, and their time is counted from when they were
+ * due. Each cycle has a client id of its own, and a sequence number.
+ */
+#include <string.h>
+
+#include "bench/bench.h"
+
+struct record {
+    uint32_t run;
+    uint32_t client;
+    uint64_t cycle;
+    uint64_t unused;
+};
+
+static void churn_plan(struct worker *w)
+{
+    const struct load *load = w->load;
+    const struct options *o = &load->options;
+    w->client_count = o->clients / load->crew + (w->number < o->clients % load->crew);
+    w->clients = bench_zalloc(w->client_count, sizeof *w->clients);
+    w->opens.per_second = o->rate * w->client_count / o->clients;
+}
+
+static void cycle_end(struct client *c)
+{
+    struct worker *w = c->worker;
+    worker_record(w, c->since_ns);
+    count_add(&w->counts.cycles, 1);
+    client_close(c);
+    c->generation++;
+    c->since_ns = 0;
+    if (w->phase < PHASE_DRAIN)
+        worker_queue(w, c);
+}
+
+static void churn_on_connack(struct client *c, const struct frame *frame)
+{
+    (void)frame;
+    char topic[TEXT_MAX];
+    client_topic(c, topic);
+    client_subscribe(c, topic, (int)c->worker->load->options.qos);
+}
+
+static void churn_on_ready(struct client *c)
+{
+    const struct options *o = &c->worker->load->options;
+    struct record record = {c->worker->load->run, c->number, c->generation, 0};
+    char topic[TEXT_MAX];
+    if (o->no_publish) {
+        cycle_end(c);
+        return;
+    }
+    struct buf *out = client_out(c);
+    uint32_t start = out->len;
+    client_topic(c, topic);
+    struct publish_form form =
+        packet_publish(out, (int)o->version, topic, (int)o->qos, o->payload_bytes);
+    if (form.id_at)
+        out->ptr[start + form.id_at + 1] = (uint8_t)client_next_id(c);
+    memcpy(out->ptr + start + form.payload_at, &record, sizeof record);
+    count_add(&c->worker->counts.sent, 1);
+    count_add(&c->worker->counts.expected, 1);
+    client_mark(c);
+}
+
+/* DISCONNECT leaves at once, as the socket is closed in this turn. */
+static void cycle_disconnect(struct client *c)
+{
+    packet_bare(client_out(c), PACKET_DISCONNECT);
+    client_write(c);
+    if (c->state != CLIENT_DOWN)
+        cycle_end(c);
+}
+
+/* Whatever comes first, its own message or its acknowledgement: the cycle waits for both. */
+static void cycle_proceed(struct client *c, uint32_t has)
+{
+    c->index |= has;
+    if (c->index != 3)
+        return;
+    c->index = 0;
+    cycle_disconnect(c);
+}
+
+static void churn_on_publish(struct client *c, const struct publish *publish)
+{
+    struct worker *w = c->worker;
+    struct record record = {0};
+    if (publish->len >= sizeof record)
+        memcpy(&record, publish->payload, sizeof record);
+    if (record.run != w->load->run || record.client != c->number) {
+        count_add(&w->counts.foreign, 1);
+        return;
+    }
+    count_add(&w->counts.delivered, 1);
+    if (record.cycle != c->generation || c->index & 1)
+        count_add(&w->counts.duplicate, 1);
+    client_acknowledge(c, publish);
+    cycle_proceed(c, w->load->options.qos ? 1 : 3);
+}
+
+static void churn_on_ack(struct client *c, const struct frame *frame)
+{
+    (void)frame;
+    count_add(&c->worker->counts.acked, 1);
+    cycle_proceed(c, 2);
+}
+
+const struct behaviour churn_behaviour = {
+    .plan = churn_plan,
+    .on_connack = churn_on_connack,
+    .on_ready = churn_on_ready,
+    .on_publish = churn_on_publish,
+    .on_ack = churn_on_ack,
+};
