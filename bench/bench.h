@@ -206,8 +206,9 @@ struct worker {
     uint32_t client_count;
     uint32_t *queue; /* clients to be opened; a ring, each client at most once in it */
     uint32_t queue_first, queue_count;
-    uint32_t opening;   /* connections being made now */
-    uint64_t paused_ns; /* no connection is opened before */
+    uint32_t opening;    /* connections being made now */
+    uint64_t paused_ns;  /* no connection is opened before */
+    uint64_t trouble_ns; /* the first connection that failed while nobody was connected yet */
     struct pace opens, sends;
     struct flow *flow; /* flow.c's own */
     struct client *dirty;

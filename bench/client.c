@@ -26,6 +26,7 @@
 #define IP_BIND_ADDRESS_NO_PORT 24
 #endif
 #define RETRY_PAUSE_NS (100 * 1000000ull)
+#define TROUBLE_NS (500 * 1000000ull) /* so long it is tried while nobody was ever connected */
 
 _Static_assert(sizeof(struct client) <= 112, "a client at rest must be small");
 
@@ -78,12 +79,24 @@ static bool client_returns(const struct client *c)
     return c->role == ROLE_HOLDER ? phase < PHASE_DRAIN : phase == PHASE_CONNECT;
 }
 
-/* The connection ended and it was not us. While nobody ever was connected that is the end. */
+/* Whether it is no use to try again: nobody was ever connected, and not for want of a moment. */
+static bool client_is_hopeless(const struct client *c, int error)
+{
+    struct worker *w = c->worker;
+    if (atomic_load(&w->load->met))
+        return false;
+    if (!w->trouble_ns)
+        w->trouble_ns = w->now_ns;
+    return (error && error != ECONNRESET && error != EPIPE) ||
+           w->now_ns - w->trouble_ns > TROUBLE_NS;
+}
+
+/* The connection ended and it was not us. */
 static void client_lost(struct client *c, const char *why, int error)
 {
     struct worker *w = c->worker;
     bool was_ready = c->state == CLIENT_READY;
-    if (!atomic_load(&w->load->met))
+    if (client_is_hopeless(c, error))
         bench_fail("cannot connect to %s: %s; %s", w->load->peer_text, why, connect_advice(error));
     count_add(was_ready ? &w->counts.closed : &w->counts.retried, 1);
     client_close(c);

@@ -105,13 +105,6 @@ uint32_t flow_groups(const struct load *load)
     return shape_of(load, false).groups;
 }
 
-uint32_t flow_clients_max(const struct load *load, uint32_t workers)
-{
-    struct shape shape = shape_of(load, false);
-    uint32_t groups = (shape.groups + workers - 1) / workers;
-    return groups * (shape.publishers + (shape.more > 0) + shape.subscribers);
-}
-
 static void flow_topic(const struct flow *f, const struct load *load, const char *prefix,
                        uint32_t group, const char *stream, char topic[TEXT_MAX])
 {

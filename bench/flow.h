@@ -6,8 +6,6 @@
 
 /* How many groups there are: no more workers than that are of use. */
 uint32_t flow_groups(const struct load *load);
-/* Clients of the largest worker, when there are so many. */
-uint32_t flow_clients_max(const struct load *load, uint32_t workers);
 /* --bare: the line that the relay wants first; returns its length. */
 uint32_t flow_bare_greeting(const struct client *c, char text[TEXT_MAX]);
 /* --bare: a record came from the relay. */

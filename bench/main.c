@@ -57,7 +57,7 @@ static void check_descriptors(void)
     uint64_t room = limit.rlim_cur - WORKER_DESCRIPTORS;
     if (most <= room)
         return;
-    if (load.crew < load.options.threads)
+    if (scenario_is_flow(load.scenario) && load.crew == flow_groups(&load))
         bench_fail("too few descriptors: a group of %u connections belongs to one thread, which has"
                    " %lu (`ulimit -Hn`). Smaller groups, more of them, or a higher limit: as root,"
                    " ulimit -Hn %u",

@@ -145,7 +145,7 @@ static bool step_is_done(const struct load *load, const struct step *step, uint6
 static bool wait_until(struct load *load, const struct step_result *s)
 {
     uint64_t last = 0, moved_ns = bench_clock_ns();
-    uint64_t limit_ns = (uint64_t)(load->options.timeout_s * 1.2e9);
+    uint64_t limit_ns = (uint64_t)(load->options.timeout_s * 1.2e9) + SECOND_NS;
     while (!atomic_load(&load->stop)) {
         struct sums sums = sums_of(load, false);
         uint64_t gauge = sum_at(&sums, s->step->gauge);
@@ -211,10 +211,9 @@ static void step_run(struct load *load, struct result *r, uint32_t slot)
 
 static void fail_connecting(const struct load *load, const struct step_result *s)
 {
-    bench_fail("only %lu of %u clients are connected, and no more for %g s (--timeout); the"
-               " broker's log may say why",
-               s->to.crew.ready + s->to.witness.ready, load->client_count,
-               load->options.timeout_s * 1.2);
+    bench_fail("only %lu of %u clients are connected, and no more came for over %g s (--timeout);"
+               " the broker's log may say why",
+               s->to.crew.ready + s->to.witness.ready, load->client_count, load->options.timeout_s);
 }
 
 /* ---- the end ---- */

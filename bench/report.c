@@ -90,7 +90,7 @@ static void json_latency(const char *name, const struct histogram *h)
 static void json_step(const struct load *load, const struct step_result *s)
 {
     struct figures f = figures_of(s);
-    printf("\"%s\": {\"unit\": \"%s\", \"count\": %" PRIu64 ", \"seconds\": %.4f, "
+    printf("\"%s\": {\"unit\": \"%s\", \"count\": %" PRIu64 ", \"seconds\": %.6f, "
            "\"per_second\": %.1f, \"complete\": %s, \"load_cpu_us\": %.4f, ",
            s->step->name, s->step->unit, f.units, f.seconds, f.per_second,
            s->complete ? "true" : "false", f.own_us);
@@ -141,7 +141,7 @@ void report_json(const struct load *load, const struct result *r)
     json_head(load);
     if (s) {
         struct figures f = figures_of(s);
-        printf("\"unit\": \"%s\", \"seconds\": %.4f, \"per_second\": %.1f, ", s->step->unit,
+        printf("\"unit\": \"%s\", \"seconds\": %.6f, \"per_second\": %.1f, ", s->step->unit,
                f.seconds, f.per_second);
         json_latency("latency_us", &s->latency);
         printf(", ");

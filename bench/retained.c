@@ -122,6 +122,8 @@ static void retained_on_publish(struct client *c, const struct publish *publish)
     if (publish->len >= sizeof record)
         memcpy(&record, publish->payload, sizeof record);
     client_acknowledge(c, publish);
+    if (publish->len == 0) /* another worker has begun to clear */
+        return;
     if (c->role != ROLE_SUBSCRIBER || record.run != w->load->run ||
         record.topic >= w->load->options.topics) {
         count_add(&w->counts.foreign, 1);

@@ -1,0 +1,329 @@
+"""dunlin-bench: every scenario for a moment, figures that add up, and errors that say what to do."""
+
+import json
+import os
+import pathlib
+import pty
+import re
+import resource
+import select
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+
+import broker as brokers
+
+pytestmark = pytest.mark.ours
+
+TOOL = pathlib.Path(brokers.BINARY).parent / "dunlin-bench"
+END_S = 120
+LATENCY = {"count", "p50", "p90", "p99", "p999", "max"}
+COUNTERS = """ready connected sent acked expected delivered duplicate disordered foreign pings pongs cycles filters
+replays refused closed retried timeouts timeouts_again stalled lost""".split()
+TROUBLE = "duplicate disordered foreign refused closed retried timeouts timeouts_again stalled lost".split()
+LOSSLESS = {"max_queued_messages": 0, "max_inflight_messages": 0}
+
+SCENARIOS = {  # arguments, main step's unit, connections
+    "connect": ("--clients 20 --rate 200", "connection", 20),
+    "telemetry": ("--clients 30 --dashboards 3 --rate 300", "message", 33),
+    "pairs": ("--clients 5", "message", 10),
+    "fanin": ("--clients 10 --own-topics", "message", 11),
+    "fanout": ("--clients 10", "message", 11),
+    "shared": ("--clients 3 --members 4 --groups 2", "message", 14),
+    "ping": ("--clients 10 --rate 200", "ping", 10),
+    "churn": ("--clients 4", "cycle", 4),
+    "storm": ("--clients 50 --witnesses 2", "connection", 54),
+    "retained": ("--clients 3 --topics 500", "message", 4),
+    "subscribe": ("--clients 5 --filters 1003", "filter", 5),
+}
+STEPS = {"connect": ["connect", "rest"], "churn": ["run"], "storm": ["connect", "calm", "storm"],
+         "retained": ["connect", "set", "replay", "clear"],
+         "subscribe": ["connect", "subscribe", "prove"]}
+
+
+def run_tool(arguments, **options):
+    return subprocess.run([TOOL, *arguments.split()], stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True, timeout=END_S, **options)
+
+
+def run(broker, arguments, status=0, moment="--seconds 0.3 --warmup 0.1"):
+    """The JSON of a run against this broker."""
+    done = run_tool(f"{arguments} --port {broker.port} --json {moment}")
+    assert done.returncode == status, done.stderr + done.stdout
+    assert done.stderr == ""
+    return json.loads(done.stdout)
+
+
+def fails(arguments, status=1):
+    """What the tool says when it cannot do this: one line, or two where --help is named."""
+    done = run_tool(arguments)
+    assert (done.returncode, done.stdout) == (status, ""), done.stderr
+    assert done.stderr.startswith("dunlin-bench: ") or "unrecognized" in done.stderr
+    return done.stderr
+
+
+def check_latency(latency):
+    assert set(latency) == LATENCY
+    if latency["count"]:
+        assert 0 < latency["p50"] <= latency["p90"] <= latency["p99"] <= latency["p999"]
+        assert latency["p999"] <= latency["max"]
+
+
+def check_sums(result):
+    """Everything is there, nothing is wrong, and the numbers agree with each other."""
+    assert set(COUNTERS) <= set(result)
+    assert {name: result[name] for name in TROUBLE} == dict.fromkeys(TROUBLE, 0)
+    assert result["delivered"] == result["expected"]
+    if result["qos"] and not result["witnesses"]:  # theirs are QoS 0
+        assert result["acked"] == result["sent"]
+    check_latency(result["latency_us"])
+    for step in result["steps"].values():
+        assert step["complete"]
+        check_latency(step["latency_us"])
+        assert step["per_second"] == pytest.approx(step["count"] / step["seconds"], rel=0.01, abs=1)
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("options", ["", "--qos 1 --threads 2", "--qos 2 --version 5 --payload 500"])
+@pytest.mark.config(**LOSSLESS)
+def test_every_scenario_loses_nothing_and_its_figures_add_up(broker, name, options):
+    arguments, unit, connections = SCENARIOS[name]
+    result = run(broker, f"{name} {arguments} {options}")
+    check_sums(result)
+    connections += name == "retained" and "threads" in options  # a setter for each thread
+    assert (result["scenario"], result["unit"], result["connections"]) == (name, unit, connections)
+    assert list(result["steps"]) == STEPS.get(name, ["connect", "run"])
+    if "connect" in result["steps"]:
+        witnesses = 2 * result["witnesses"]
+        assert result["steps"]["connect"]["count"] == connections - witnesses
+    assert result["per_second"] > 0
+    assert result["latency_us"]["count"] > 0
+
+
+@pytest.mark.config(**LOSSLESS)
+def test_a_message_of_a_fanout_arrives_everywhere(broker):
+    result = run(broker, "fanout --clients 7 --groups 2 --threads 2")
+    assert result["delivered"] == 7 * result["sent"] > 0
+
+
+@pytest.mark.config(**LOSSLESS)
+def test_cycles_of_churn_are_connections_and_messages(broker):
+    result = run(broker, "churn --clients 3")
+    assert result["connected"] == result["sent"] == result["cycles"] > 0
+    result = run(broker, "churn --clients 3 --no-publish")
+    assert result["connected"] == result["cycles"] > 0 and result["sent"] == 0
+
+
+@pytest.mark.config(**LOSSLESS)
+def test_a_storm_brings_everyone_back_and_witnesses_go_on(broker):
+    result = run(broker, "storm --clients 40 --witnesses 2")
+    assert result["steps"]["storm"]["count"] == 40
+    assert result["connected"] == 2 * 40 + 4
+    assert result["ready"] == 44
+    assert result["steps"]["calm"]["witness_us"]["count"] > 0
+
+
+@pytest.mark.config(**LOSSLESS)
+def test_retained_messages_are_replayed_to_all_and_cleared(broker, connect):
+    result = run(broker, "retained --clients 4 --topics 300")
+    assert result["delivered"] == 4 * 300
+    assert result["steps"]["set"]["count"] == result["steps"]["clear"]["count"] == 300
+    c = connect("after")
+    c.subscribe("bench/#")
+    c.sync()
+    assert not c.inbox
+
+
+def test_all_filters_are_proved(broker):
+    result = run(broker, "subscribe --clients 7 --filters 1500 --threads 3")
+    assert result["filters"] == result["sent"] == result["delivered"] == 1500
+
+
+@pytest.mark.config(**LOSSLESS)
+def test_an_open_loop_keeps_its_pace(broker):
+    result = run(broker, "pairs --clients 4 --rate 400", moment="--seconds 1 --warmup 0.2")
+    assert result["window"] == 0 and result["rate"] == 400
+    assert result["sent"] == pytest.approx(1.2 * 400, rel=0.5)  # the machine may be busy
+    check_latency(result["late_us"])
+
+
+@pytest.mark.config(**LOSSLESS, fresh=True)
+def test_a_broker_that_stops_for_a_moment_has_all_of_that_moment_against_it(broker):
+    """Free of coordinated omission: what was due while nobody answered counts as late."""
+    def stop():
+        time.sleep(0.8)
+        broker.signal(signal.SIGSTOP)
+        time.sleep(1)
+        broker.signal(signal.SIGCONT)
+    stopper = threading.Thread(target=stop)
+    stopper.start()
+    result = run(broker, "pairs --clients 1 --rate 100", moment="--seconds 3 --warmup 0.2")
+    stopper.join()
+    # A third of the messages was due in that second; nine tenths of them waited over 100 ms.
+    assert result["latency_us"]["count"] > 200
+    assert result["latency_us"]["p90"] > 300_000
+
+
+@pytest.mark.config(**LOSSLESS, sys_interval=1, fresh=True)
+def test_a_pid_gives_cpu_memory_and_loop_delay(broker):
+    """The clock is turned so that $SYS is published: the broker's seconds are ours to give."""
+    turning = threading.Event()
+
+    def turn():
+        while not turning.wait(0.05):
+            broker.turn(300)
+    turner = threading.Thread(target=turn)
+    turner.start()
+    try:
+        result = run(broker, f"telemetry --clients 50 --rate 500 --pid {broker.process.pid}",
+                     moment="--seconds 2 --warmup 0.2")
+    finally:
+        turning.set()
+        turner.join()
+    check_sums(result)
+    told = result["broker"]
+    assert told["cpu_us"] > 0 and told["cpu_percent"] > 0 and told["connect_cpu_us"] > 0
+    assert told["rss_start"] > 0 and told["rss_connected"] > 0 and told["rss_end"] > 0
+    assert told["loop_delay_us"] >= 0
+    assert {"cpu_us", "cpu_percent", "rss"} == set(result["steps"]["run"]["broker"])
+
+
+def test_several_threads_hold_more_connections_than_one_descriptor_table(broker):
+    def few():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+    command = f"connect --clients 200 --port {broker.port} --seconds 0.1 --warmup 0 --json "
+    done = run_tool(command + "--threads 4", preexec_fn=few)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["ready"] == 200
+    done = run_tool(command + "--threads 2", preexec_fn=few)
+    assert done.returncode == 1
+    assert "too few descriptors" in done.stderr and "--threads 3" in done.stderr
+
+
+def test_source_addresses_are_used(broker):
+    start = len(broker.log())
+    run(broker, "connect --clients 6 --source 127.0.0.2-127.0.0.4")
+    used = set(re.findall(r"Client bench\S+ \((127\.0\.0\.\d+):", broker.log()[start:]))
+    assert used == {"127.0.0.2", "127.0.0.3", "127.0.0.4"}
+
+
+def test_the_table_has_the_steps_and_nothing_goes_to_stderr(broker):
+    done = run_tool(f"pairs --clients 2 --port {broker.port} --seconds 0.1 --warmup 0")
+    assert done.returncode == 0 and done.stderr == ""
+    assert re.search(r"^run +[\d,]+ messages", done.stdout, re.M)
+    assert "lost 0, duplicate 0, out of order 0" in done.stdout
+
+
+@pytest.mark.parametrize("quiet", ["", "--quiet"])
+def test_progress_is_for_terminals(broker, quiet):
+    ours, theirs = pty.openpty()
+    command = f"connect --clients 5 --port {broker.port} --seconds 1 --warmup 0 {quiet}"
+    process = subprocess.Popen([TOOL, *command.split()], stdin=subprocess.DEVNULL,
+                               stdout=subprocess.DEVNULL, stderr=theirs)
+    assert process.wait(END_S) == 0
+    said = os.read(ours, 10000).decode() if select.select([ours], [], [], 0)[0] else ""
+    os.close(theirs)
+    os.close(ours)
+    assert ("rest: " in said) == (quiet == "")
+
+
+def test_interrupt_ends_early_with_a_report(broker):
+    process = subprocess.Popen([TOOL, *f"pairs --clients 2 --port {broker.port} --seconds 100 --json".split()],
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    time.sleep(1.5)
+    process.send_signal(signal.SIGINT)
+    result = json.loads(process.communicate(timeout=END_S)[0])
+    assert result["stopped"] and result["lost"] == 0 and result["sent"] > 0
+
+
+@pytest.mark.config(max_queued_messages=1, max_inflight_messages=1, fresh=True)
+def test_what_a_broker_drops_is_counted_as_lost(broker):
+    """With room for one message in flight and one in the queue, most of a burst is dropped."""
+    result = run(broker, "fanin --clients 20 --window 50 --qos 1", status=3)
+    assert result["lost"] > 0
+    assert result["lost"] == result["expected"] - result["delivered"] + result["duplicate"]
+
+
+# ---- errors ----
+
+def test_nobody_listens():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        said = fails(f"pairs --port {s.getsockname()[1]}")
+    assert "Connection refused" in said and "--host" in said and "--port" in said
+
+
+def test_somebody_listens_who_never_answers():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        s.listen(100)
+        said = fails(f"pairs --clients 1 --timeout 0.3 --port {s.getsockname()[1]}")
+        assert "no answer" in said and "--timeout" in said
+
+
+def test_somebody_answers_who_does_not_speak_mqtt():
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        def refuse():
+            peer = s.accept()[0]
+            peer.recv(100)
+            peer.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" + b"x" * 100)
+            time.sleep(1)
+        thread = threading.Thread(target=refuse, daemon=True)
+        thread.start()
+        said = fails(f"connect --clients 1 --timeout 2 --port {s.getsockname()[1]}")
+        assert "MQTT" in said
+        thread.join()
+
+
+@pytest.mark.config(allow_anonymous="false")
+def test_the_broker_wants_a_login(broker):
+    said = fails(f"pairs --clients 1 --port {broker.port}")
+    assert "not authorized" in said and "--username" in said
+    assert "0x87" in fails(f"pairs --clients 1 --version 5 --port {broker.port}")
+
+
+@pytest.mark.config(max_connections=5)
+def test_not_everyone_gets_in(broker):
+    said = fails(f"connect --clients 10 --timeout 0.5 --port {broker.port}")
+    assert re.search(r"only \d of 10 clients are connected", said)
+
+
+@pytest.mark.parametrize("arguments, words", [
+    ("", ["scenario", "--help"]),
+    ("nonsense", ["nonsense"]),
+    ("pairs fanin", ["one scenario"]),
+    ("pairs --nonsense", ["nonsense"]),
+    ("pairs --qos 3", ["--qos", "0 to 2"]),
+    ("pairs --payload 10", ["--payload", "24"]),
+    ("pairs --clients 1.5", ["whole"]),
+    ("pairs --version 6", ["3.1, 3.1.1 and 5"]),
+    ("pairs --dashboards 3", ["--dashboards", "telemetry"]),
+    ("pairs --rate 10 --window 3", ["--rate", "--window"]),
+    ("pairs --source 127.0.0.x", ["--source", "127.0.0.x"]),
+    ("pairs --source 127.0.0.5-127.0.0.2", ["--source"]),
+])
+def test_a_command_line_that_is_wrong(arguments, words):
+    said = fails(arguments, status=2)
+    assert all(word in said for word in words), said
+
+
+def test_a_limit_of_this_machine(broker):
+    port = f"--port {broker.port}"
+    assert "--source 127.0.0.2-127.0.0." in fails(f"connect --clients 200000 --threads 200 {port}")
+    said = fails(f"fanin --clients 2000000 {port}")
+    assert "too few descriptors" in said and "belongs to one thread" in said
+    assert "no such process" in fails(f"pairs --pid 999999999 {port}")
+    assert "cannot connect from" in fails(f"pairs --source 192.0.2.1 {port}")
+
+
+def test_help_and_manual_page_name_every_scenario_and_option():
+    help_text = run_tool("--help").stdout
+    page = run_tool("--print-man1").stdout
+    for name in SCENARIOS:
+        assert f"\n  {name} " in help_text and f"\n.B {name}\n" in page
+    for name in re.findall(r"^  --([a-z-]+)", help_text, re.M):
+        assert "\\-\\-" + name.replace("-", "\\-") in page
