@@ -1,7 +1,7 @@
 # Dunlin. One build folder per flavour: build/ (release), build-asan/, build-tsan/, build-fuzz/. Nothing else is
 # written, and nothing is configured first. Longer recipes are scripts in tests/check/. What `make help` says:
 #
-## make             the broker: build/dunlin
+## make             the broker, build/dunlin, and the load tool, build/dunlin-bench
 ## make run         installs what is missing, builds, and starts the broker on 127.0.0.1:1883; ARGS="-c FILE -v"
 ## make test        installs what is missing, builds, and runs all tests; PARTS="unit model fault replay system"
 ## make check       unit and model tests, layers, style, lint, docs: seconds
@@ -9,7 +9,7 @@
 ## make tsan        all tests under ThreadSanitizer; PARTS as above
 ## make fuzz        fuzzes with libFuzzer; T="topic" a target or some (default: all), S=60 seconds for each
 ## make bench       benchmarks, with mosquitto beside it if it is installed
-## make install     program, manual pages, /etc/dunlin, systemd unit; PREFIX=/usr/local DESTDIR= sysconfdir=/etc
+## make install     programs, manual pages, /etc/dunlin, systemd unit; PREFIX=/usr/local DESTDIR= sysconfdir=/etc
 ## make uninstall   takes them away again
 ## make clean       removes all build folders
 ##
@@ -18,6 +18,7 @@
 FLAVOUR    ?= release
 PREFIX     ?= /usr/local
 bindir     ?= $(PREFIX)/sbin
+toolbindir ?= $(PREFIX)/bin
 mandir     ?= $(PREFIX)/share/man
 sysconfdir ?= /etc
 unitdir    ?= $(PREFIX)/lib/systemd/system
@@ -141,16 +142,19 @@ bench: $B/dunlin bench-bins
 	@set -e; for bench in $(BENCH_BIN); do echo "== $$bench"; $$bench; done
 	/usr/bin/python3 tests/bench/run.py --quick --build $B
 
-# ---- installing: DESTDIR, PREFIX, bindir, mandir, sysconfdir, unitdir ----
+# ---- installing: DESTDIR, PREFIX, bindir, toolbindir, mandir, sysconfdir, unitdir ----
 
-INSTALLED = $(bindir)/dunlin $(mandir)/man8/dunlin.8 $(mandir)/man5/dunlin.conf.5 \
+INSTALLED = $(bindir)/dunlin $(toolbindir)/dunlin-bench \
+            $(mandir)/man8/dunlin.8 $(mandir)/man5/dunlin.conf.5 $(mandir)/man1/dunlin-bench.1 \
             $(sysconfdir)/dunlin/dunlin.conf.example $(unitdir)/dunlin.service
 
 install: $B/dunlin $B/dunlin-bench ; @:
 	install -d $(sort $(dir $(INSTALLED:%=$(DESTDIR)%)))
 	install -m 755 $B/dunlin $(DESTDIR)$(bindir)/dunlin
+	install -m 755 $B/dunlin-bench $(DESTDIR)$(toolbindir)/dunlin-bench
 	$B/dunlin --print-man8 >$(DESTDIR)$(mandir)/man8/dunlin.8
 	$B/dunlin --print-man5 >$(DESTDIR)$(mandir)/man5/dunlin.conf.5
+	$B/dunlin-bench --print-man1 >$(DESTDIR)$(mandir)/man1/dunlin-bench.1
 	install -m 644 docs/dunlin.conf.example $(DESTDIR)$(sysconfdir)/dunlin/dunlin.conf.example
 	sed 's,@bindir@,$(bindir),; s,@sysconfdir@,$(sysconfdir),' docs/dunlin.service \
 		>$(DESTDIR)$(unitdir)/dunlin.service
