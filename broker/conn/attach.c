@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 
 #include "base/assert.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "conn/aliases.h"
 #include "conn/bulk.h"
@@ -17,6 +18,7 @@
 #include "mqtt/encode.h"
 #include "runtime/log.h"
 
+#define HEAR_NS 4000000u /* what takes longer than that is lost with its connection */
 #define WAITING_TICKS 20u
 
 struct slice pending_client_id(const struct pending_connect *pending)
@@ -270,6 +272,16 @@ static bool attach_fresh(struct worker *worker, struct connection *connection,
     return true;
 }
 
+void attach_hear_before_takeover(struct worker *worker, struct connection *connection)
+{
+    uint64_t until_ns = worker->reactor->read_until_ns;
+    if (connection->hold != HOLD_TURN)
+        return;
+    worker->reactor->read_until_ns = clock_real_ns() + HEAR_NS;
+    connection_unhold(worker, connection, HOLD_TURN);
+    worker->reactor->read_until_ns = until_ns;
+}
+
 /* The session is known to be of this reactor: takes it over, or says false when it is not there any
  * more. */
 static bool attach_here(struct worker *worker, struct connection *connection,
@@ -279,6 +291,8 @@ static bool attach_here(struct worker *worker, struct connection *connection,
     struct session *session = slot->object;
     if (atomic_load(&slot->generation) != ref->generation || (session->flags & SESSION_IS_ENDING))
         return false;
+    if (session->sink)
+        attach_hear_before_takeover(worker, session->sink);
     if (session->sink)
         connection_close_plain(worker, session->sink, CLOSE_TAKEN_OVER); /* [MQTT-3.1.4-3] */
     if (session->flags & SESSION_IS_ENDING)

@@ -46,6 +46,9 @@ void attach_begin(struct worker *worker, struct connection *connection);
 /* Refuses a CONNECT: CONNACK with the code in the form of its version, then close. */
 void attach_refuse(struct worker *worker, struct connection *connection, uint8_t code,
                    const char *text);
+/* Another connection takes the session over: works off what has arrived from this one and only waits
+   for its turn, as a DISCONNECT may be among it [MQTT-3.14.4-3]. The session may end by that. */
+void attach_hear_before_takeover(struct worker *worker, struct connection *connection);
 /* The connection closes: will, expiry and shared messages by the rules. */
 void attach_detach(struct worker *worker, struct connection *connection);
 void attach_forget_pending(struct worker *worker, struct connection *connection);

@@ -92,7 +92,10 @@ void bulk_start(struct worker *worker, struct connection *connection, uint8_t ty
 {
     struct connection_rare *rare = connection_rare(connection);
     size_t bytes = sizeof(struct bulk) + filters.len + count;
-    struct bulk *bulk = rare && memory_has_room(worker, bytes) ? mem_alloc(bytes) : NULL;
+    struct bulk *bulk = rare && (type == PACKET_UNSUBSCRIBE ? memory_reserve_has_room(worker, bytes)
+                                                            : memory_has_room(worker, bytes))
+                            ? mem_alloc(bytes)
+                            : NULL;
     if (!bulk) {
         connection_close_plain(worker, connection, CLOSE_MEMORY);
         return;

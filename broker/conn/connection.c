@@ -494,9 +494,13 @@ void connection_ready(struct reactor *reactor, struct io *io, uint32_t events)
     bool is_dead = events & (EPOLLERR | EPOLLHUP);
     if (is_dead)
         connection_hear_out(worker, connection);
-    else if ((events & EPOLLOUT) && output_write(worker, connection) &&
-             output_has_room(worker, connection))
-        deliver_drained(worker, connection);
+    else if ((events & EPOLLOUT) && output_write(worker, connection)) {
+        if (connection->hold &
+            HOLD_OUTPUT) /* it reads, however slowly; that we do not is our choice */
+            connection->last_packet_tick = reactor->now_tick;
+        if (output_has_room(worker, connection))
+            deliver_drained(worker, connection);
+    }
     if (connection->state == CONNECTION_CLOSING || !(is_dead || (events & EPOLLIN)))
         return;
     if (!connection->hold)

@@ -390,7 +390,8 @@ static void pump_queue_qos0(struct worker *worker, struct session *session)
     uint32_t budget = PUMP_MESSAGES_PER_CALL;
     while (session->sink && session->flight->queue_qos0.count) {
         struct connection *connection = session->sink;
-        if (!output_has_room(worker, connection) || connection->is_blocked)
+        if (is_swamped(worker, connection) || !output_has_room(worker, connection) ||
+            connection->is_blocked)
             return;
         if (budget-- == 0) {
             again_add(worker, connection);

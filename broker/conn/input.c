@@ -118,6 +118,12 @@ size_t connection_input(struct worker *worker, struct connection *connection, st
     return start - in.len;
 }
 
+static void tail_refill(struct tail *tail, struct slice rest)
+{
+    memmove(tail->bytes, rest.ptr, rest.len);
+    tail->len = (uint32_t)rest.len;
+}
+
 /* Keeps `rest` as the tail, replacing. It may lie in the old tail. */
 static void input_keep(struct worker *worker, struct connection *connection, struct slice rest)
 {
@@ -129,15 +135,19 @@ static void input_keep(struct worker *worker, struct connection *connection, str
         mem_free(old);
         return;
     }
-    if (old && rest.len <= old->cap) {
-        memmove(old->bytes, rest.ptr, rest.len);
-        old->len = (uint32_t)rest.len;
+    bool fits = old && rest.len <= old->cap;
+    if (fits && (rest.len > old->cap / 4 || old->cap <= TAIL_FREE_BYTES)) {
+        tail_refill(old, rest);
         return;
     }
     uint32_t cap = (uint32_t)(rest.len + 63) / 64 * 64;
     bool is_refused =
         rest.len > TAIL_FREE_BYTES && !connection->hold && !memory_reserve_has_room(worker, cap);
     struct tail *tail = is_refused ? NULL : mem_alloc(sizeof(*tail) + cap);
+    if (!tail && fits) { /* the larger one will do */
+        tail_refill(old, rest);
+        return;
+    }
     if (!tail) {
         connection_close_plain(worker, connection, CLOSE_MEMORY);
         return;

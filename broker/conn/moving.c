@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "conn/attach.h"
+#include "conn/give_up.h"
 #include "conn/deliver.h"
 #include "session/session.h"
 
@@ -178,6 +179,9 @@ void attach_mail_takeover(struct reactor *reactor, void *payload, uint32_t bytes
     }
     struct session *session = is_it ? slot->object : NULL;
     bool is_there = session && !(session->flags & SESSION_IS_ENDING);
+    if (is_there && session->sink)
+        attach_hear_before_takeover(worker, session->sink);
+    is_there = is_there && !(session->flags & SESSION_IS_ENDING);
     if (is_there && move->connection.handle == 0)
         session_end(worker, session);
     else if (is_there && session->sink)
@@ -283,6 +287,9 @@ void attach_mail_arrive(struct reactor *reactor, void *payload, uint32_t bytes)
         attach_go_offline(worker, session);
     if (session)
         coming_arrived(worker, session);
+    if (session && !connection)
+        give_up_begin(worker,
+                      session); /* nobody came for it: others may take its shared messages */
 }
 
 void moving_init(struct worker *worker)

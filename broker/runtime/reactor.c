@@ -33,10 +33,10 @@
 #include "base/mem.h"
 #include "runtime/reactor.h"
 
-#define EVENTS_MAX 512 /* descriptors looked at in a turn, at most */
-#define EVENTS_MIN 16
+#define EVENTS_MAX 512    /* descriptors looked at in a turn, at most */
+#define EVENTS_PER_LOOK 4 /* descriptors between two looks at the clock */
+#define EVENTS_MIN EVENTS_PER_LOOK
 #define READ_BUDGET_NS 1000000u /* of a turn: what is left over is read in the next */
-#define EVENTS_PER_LOOK 4       /* descriptors between two looks at the clock */
 #define TURN_LONG_NS 2000000u   /* a turn that took longer looks at fewer next time */
 #define TURN_SHORT_NS 500000u
 #define MAIL_BUDGET_BYTES (256u * 1024) /* some thousand records: a millisecond or two */
@@ -172,13 +172,15 @@ static void reactor_run_jobs(struct reactor *reactor)
     } while (!list_is_empty(&reactor->jobs) && clock_real_ns() < deadline_ns);
 }
 
-/* How many descriptors the next turn looks at. Ready ones that were not reported are first in the
-   kernel's list next time, so all get their turn, and no publisher's batch makes the others wait
-   for long. */
+/* How many descriptors the next turn looks at: what fits into the time for reading. The kernel puts all
+   that it reported to the end of its list, in their old order, so what was reported and not looked at
+   would come last again and again: at least EVENTS_PER_LOOK are always looked at, and few are asked
+   for when few fit. */
 static void reactor_adapt(struct reactor *reactor, uint64_t turn_ns)
 {
-    if (turn_ns > TURN_LONG_NS && reactor->events_max > EVENTS_MIN)
-        reactor->events_max /= 2;
+    if (turn_ns > TURN_LONG_NS)
+        reactor->events_max =
+            reactor->events_max > EVENTS_MIN * 2 ? reactor->events_max / 2 : EVENTS_MIN;
     else if (turn_ns < TURN_SHORT_NS && reactor->events_max < EVENTS_MAX)
         reactor->events_max =
             reactor->events_max < EVENTS_MAX / 2 ? reactor->events_max * 2 : EVENTS_MAX;

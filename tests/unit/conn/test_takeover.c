@@ -406,6 +406,58 @@ static void takeover_keeps_qos_2_handshakes(void **state)
     harness_free(h);
 }
 
+/* What it sent is read in slices; it said DISCONNECT, so there is no will. */
+static void takeover_hears_first_what_had_arrived_from_the_old_connection(void **state)
+{
+    (void)state;
+    static uint8_t all[1500 * 7 + 2];
+    struct harness *h = harness_new(1, "");
+    struct client *w = client_of(h, 0, "W", 0), *c = client_new(h, 0);
+    client_subscribe(w, "#", 0);
+    client_connect_as(
+        c, (struct connect){
+               .id = "C", .clean_start = true, .will_topic = "will", .will_payload = "dead"});
+    harness_settle(h);
+    h->group->read_budget_ns = 0; /* as in a busy turn */
+    for (uint32_t i = 0; i < 1500; i++)
+        memcpy(all + i * 7, "\x30\x05\0\1t\0x", 7);
+    memcpy(all + 1500 * 7, "\xe0\0", 2);
+    client_send(c, all, sizeof all);
+    client_drop(c);
+    harness_turn(h, 0);
+    client_coming_back(h, 0, "C", 0);
+    harness_settle(h);
+    harness_finish_jobs(h);
+    for (uint32_t i = 0; i < 1500; i++)
+        client_expect_publish(w, "x");
+    client_expect_nothing(w);
+    harness_free(h);
+}
+
+static void takeover_by_a_dead_connection_leaves_qos_0_messages_for_the_next(void **state)
+{
+    (void)state;
+    struct harness *h = harness_new(2, "queue_qos0_messages true\n");
+    struct client *s = client_of(h, 0, "S", NEVER), *p = client_of(h, 0, "P", 0);
+    client_subscribe(s, "t", 1);
+    client_drop(s);
+    harness_settle(h);
+    for (uint32_t i = 0; i < 20; i++)
+        client_publish(p, "t", "x", 0, 0);
+    harness_settle(h);
+    struct client *dead = client_coming_back(h, 1, "S", NEVER);
+    harness_turn(h, 1);
+    client_drop(dead);
+    harness_settle(h);
+    struct client *next = client_coming_back(h, 1, "S", NEVER);
+    harness_settle(h);
+    harness_settle(h);
+    expect_connack(next, true);
+    for (uint32_t i = 0; i < 20; i++)
+        client_expect_publish(next, "x");
+    harness_free(h);
+}
+
 /* ---- what may go wrong meanwhile ---- */
 
 /* The connection that asked is gone when the session comes: it stays there, offline. */
@@ -635,6 +687,8 @@ int main(void)
         cmocka_unit_test(takeover_goes_on_with_retained_messages),
         cmocka_unit_test(takeover_in_the_middle_of_a_long_subscribe_keeps_what_was_done),
         cmocka_unit_test(takeover_keeps_qos_2_handshakes),
+        cmocka_unit_test(takeover_hears_first_what_had_arrived_from_the_old_connection),
+        cmocka_unit_test(takeover_by_a_dead_connection_leaves_qos_0_messages_for_the_next),
         cmocka_unit_test(takeover_by_a_connection_that_dies_keeps_the_session),
         cmocka_unit_test(takeover_by_two_at_once_ends_with_one),
         cmocka_unit_test(takeover_of_a_session_that_ends_with_its_connection_gives_a_new_one),
