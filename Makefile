@@ -3,8 +3,9 @@
 #
 ## make             the broker, build/dunlin, and the load tool, build/dunlin-bench
 ## make run         installs what is missing, builds, and starts the broker on 127.0.0.1:1883; ARGS="-c FILE -v"
-## make test        installs what is missing, builds, and runs all tests; PARTS="unit model fault replay system"
+## make test        installs what is missing, builds, and runs all tests; PARTS="unit model fault replay conformance system"
 ## make check       unit and model tests, layers, style, lint, docs: seconds
+## make conformance each clause of MQTT 5.0 and 3.1.1 with its verdict; ONLY="3.1.2-8 3.1.2-10"
 ## make asan        all tests under AddressSanitizer and UndefinedBehaviorSanitizer; PARTS as above
 ## make tsan        all tests under ThreadSanitizer; PARTS as above
 ## make fuzz        fuzzes with libFuzzer; T="topic" a target or some (default: all), S=60 seconds for each
@@ -116,10 +117,14 @@ run: ; @tests/check/packages build
 	@$(MAKE) all
 	@$B/dunlin $(ARGS)
 
-# PARTS of the suite: unit model fault replay system
+# PARTS of the suite: unit model fault replay conformance system
 test: ; @tests/check/packages build test
 	@$(MAKE) all unit-bins
 	@tests/check/run $B $(PARTS)
+
+conformance: ; @tests/check/packages build test
+	@$(MAKE) all
+	@conformance/run --start $B/dunlin $(ONLY:%=--only %)
 
 asan tsan: ; @$(MAKE) FLAVOUR=$@ test
 
@@ -169,6 +174,6 @@ clean:
 help:
 	@sed -nE "s,^##( |$$),,p" Makefile
 
-.PHONY: all unit-bins bench-bins run test asan tsan check fuzz bench install uninstall clean help
+.PHONY: all unit-bins bench-bins run test conformance asan tsan check fuzz bench install uninstall clean help
 .SECONDARY:
 -include $(shell find $B/obj -name '*.d' 2>/dev/null)

@@ -17,7 +17,6 @@ def start(**config):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.clause("MQTT-3.14.4-1", "MQTT-3.14.4-2")
 def test_a_stopping_broker_tells_its_clients_and_ends_with_0(number):
     target = start()
     everyone = {v: clients.Client(target.address, f"c{v}", v) for v in (3, 4, 5)}

@@ -4,7 +4,7 @@ import pytest
 
 import mqtt_codec as codec
 from support import (acknowledged, before_5, every_qos, lasting, not_31, offline, payloads,
-                     peer_fails, versions)
+                     versions)
 
 
 # ------------------------------------------------------------------------- towards the server
@@ -152,7 +152,6 @@ def test_a_pubrel_of_an_unknown_id_gets_a_plain_pubcomp_before_version_5(connect
 
 
 @pytest.mark.clause("MQTT-2.2.1-5", "MQTT-3.6.2-1")
-@peer_fails("mosquitto closes instead")
 def test_a_pubrec_of_an_unknown_id_gets_pubrel_not_found(connect):
     c = connect()
     c.connack.session_present = True  # the client cannot know this id, and that is the point
@@ -267,6 +266,46 @@ def test_a_topic_of_65535_bytes_works(connect, topic, version):
     c.subscribe(name, qos=1)
     c.publish(name, "far", 1)
     c.expect_publish(name, "far")
+
+
+@versions
+@pytest.mark.clause("X5-25")
+@pytest.mark.parametrize("odd", ["\u0001", "\u001f", "\u007f", "\u009f", "\ufffe", "\uffff", "\U0010ffff",
+                                 "\ufdd0"], ids=ascii)
+def test_control_and_non_characters_are_refused_or_come_through_whole(connect, topic, version, odd):
+    c, other = connect("c", version), connect("other", version)
+    other.subscribe(topic("+"), qos=1)
+    c.send(codec.subscribe(version, 1, [(topic(f"a{odd}"), 1)]))
+    c.send(codec.publish(version, topic(f"a{odd}"), "x", 1, 2) + codec.pingreq())
+    packet = c.next()
+    if packet is None or packet.kind == "DISCONNECT":
+        assert packet is None or packet.code == 0x81
+        other.expect_nothing()
+    else:
+        c.expect_publish(topic(f"a{odd}"), "x")
+        other.expect_publish(topic(f"a{odd}"), "x")
+
+
+@versions
+@pytest.mark.clause("MQTT-2.2.1-3")
+@pytest.mark.clause311("MQTT-2.3.1-2")
+@pytest.mark.parametrize("second", ["publish", "subscribe", "unsubscribe"])
+def test_an_id_in_use_for_something_else_harms_nobody(connect, topic, version, second):
+    """The standards leave open what comes: an answer, an error, or the end of that connection."""
+    watcher, c = connect("w", version), connect("c", version)
+    watcher.subscribe(topic("a"), qos=2)
+    c.send(codec.publish(version, topic("a"), "one", 2, 7))
+    c.expect("PUBREC", id=7)
+    c.send({"publish": codec.publish(version, topic("b"), "other", 1, 7),
+            "subscribe": codec.subscribe(version, 7, [(topic("b"), 1)]),
+            "unsubscribe": codec.unsubscribe(version, 7, [topic("b")])}[second])
+    packet = c.next()
+    if packet is not None and packet.kind != "DISCONNECT":
+        assert packet.kind in ("PUBACK", "SUBACK", "UNSUBACK") and packet.id == 7
+        c.pubrel(7)
+        c.expect("PUBCOMP", id=7)
+    watcher.expect_publish(topic("a"), "one")
+    watcher.expect_nothing()
 
 
 # ------------------------------------------------------------------------- towards the client
@@ -544,9 +583,11 @@ def test_new_messages_follow_the_resent_ones(connect, topic, qos):
     assert [x.dup for x in got] == [True] * 3 + [False] * 3
 
 
+@versions
 @pytest.mark.clause("MQTT-4.6.0-4")
-def test_pubrels_follow_the_order_of_the_pubrecs(connect, topic):
-    s = connect("s")
+@pytest.mark.clause311("MQTT-4.6.0-4")
+def test_pubrels_follow_the_order_of_the_pubrecs(connect, topic, version):
+    s = connect("s", version)
     s.subscribe(topic("a"), qos=2)
     p = connect("p")
     for n in range(5):

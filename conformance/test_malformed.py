@@ -188,7 +188,8 @@ for case in CONNECT_CASES:
 
 
 @pytest.mark.parametrize("case, version", expand(CONNECT_CASES))
-@pytest.mark.clause("MQTT-4.13.1-1", "MQTT-3.1.4-1", "MQTT-3.14.0-1", "MQTT-4.13.2-1")
+@pytest.mark.clause("MQTT-4.13.1-1", "MQTT-3.1.4-1", "MQTT-3.14.0-1", "MQTT-4.13.2-1",
+                    "MQTT-3.2.2-8")
 @pytest.mark.clause311("MQTT-3.1.4-1", "MQTT-3.2.2-6")
 def test_a_malformed_connect_is_refused(raw, case, version):
     c = raw(version)

@@ -11,7 +11,7 @@ import pytest
 
 import client as clients
 
-HERE = pathlib.Path(__file__).parent
+HERE = pathlib.Path(__file__).parent / "clients"
 VERSIONS = {3: "mqttv31", 4: "mqttv311", 5: "mqttv5"}
 every_version = pytest.mark.parametrize("version", [3, 4, 5])
 newer_versions = pytest.mark.parametrize("version", [4, 5])
@@ -62,7 +62,7 @@ needs_mosquitto = pytest.mark.skipif(not shutil.which("mosquitto_sub"),
 def sub(broker, spawn):
     """A mosquitto_sub that has its SUBACK; its lines are `MSG topic qos retain payload`."""
     def start(version, *arguments):
-        process = spawn("stdbuf", "-oL", "mosquitto_sub", "-d", "-h", "127.0.0.1", "-p",
+        process = spawn("stdbuf", "-oL", "mosquitto_sub", "-d", "-h", broker.host, "-p",
                         broker.port, "-V", VERSIONS[version], "-F", "MSG %t %q %r %p", *arguments)
         wait_for_line(process, "Subscribed")
         return process
@@ -72,7 +72,7 @@ def sub(broker, spawn):
 @pytest.fixture
 def pub(broker):
     def run(version, *arguments, **options):
-        subprocess.run(["mosquitto_pub", "-h", "127.0.0.1", "-p", str(broker.port), "-V",
+        subprocess.run(["mosquitto_pub", "-h", broker.host, "-p", str(broker.port), "-V",
                         VERSIONS[version], *map(str, arguments)], check=True, timeout=30, **options)
     return run
 
@@ -122,7 +122,7 @@ def test_mosquittos_clients_share(sub, pub, topic, version):
 def test_mosquittos_request_and_response_work(broker, connect, topic, spawn):
     c = connect("responder")
     c.subscribe(topic("ask"), qos=1)
-    process = spawn("mosquitto_rr", "-h", "127.0.0.1", "-p", broker.port, "-V", "mqttv5", "-t",
+    process = spawn("mosquitto_rr", "-h", broker.host, "-p", broker.port, "-V", "mqttv5", "-t",
                     topic("ask"), "-e", topic("answer"), "-q", 1, "-m", "question")
     packet = c.expect_publish(topic("ask"), "question")
     assert packet.props["response_topic"] == topic("answer")
@@ -158,7 +158,7 @@ def paho(broker, prefix):
         c.on_message = lambda _c, _u, m: c.events.put((m.topic, m.payload, m.qos, bool(m.retain)))
         if will:
             c.will_set(will, "paho is gone", 1)
-        c.connect("127.0.0.1", broker.port)
+        c.connect(broker.host, broker.port)
         c.loop_start()
         assert c.events.get(timeout=clients.WAIT_S) == "connected"
         made.append(c)
@@ -227,7 +227,7 @@ def paho_c(request, tmp_path):
 
 @newer_versions
 def test_paho_c_publishes_and_subscribes(broker, spawn, prefix, paho_c, version):
-    process = spawn(paho_c, f"tcp://127.0.0.1:{broker.port}", version, prefix)
+    process = spawn(paho_c, f"tcp://{broker.host}:{broker.port}", version, prefix)
     said = process.stdout.read()
     assert process.wait(30) == 0 and said.endswith("done\n"), said
 
@@ -236,7 +236,7 @@ def test_paho_c_publishes_and_subscribes(broker, spawn, prefix, paho_c, version)
 def test_paho_c_has_a_will(broker, connect, spawn, prefix, topic, paho_c, version):
     watcher = connect("w")
     watcher.subscribe(topic("will"), qos=1)
-    process = spawn(paho_c, f"tcp://127.0.0.1:{broker.port}", version, prefix, "will")
+    process = spawn(paho_c, f"tcp://{broker.host}:{broker.port}", version, prefix, "will")
     wait_for_line(process, "ready")
     end(process)
     watcher.expect_publish(topic("will"), "paho is gone", qos=1)
@@ -257,8 +257,8 @@ def mqttjs():
     with open(folder / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # one worker installs, the others wait
         if not (folder / "installed").exists():
-            if (folder / "refused").exists() and not os.environ.get("DUNLIN_TEST_NPM"):
-                pytest.skip("npm could not install mqtt before; DUNLIN_TEST_NPM=1 tries again")
+            if (folder / "refused").exists() and not os.environ.get("CONFORMANCE_NPM"):
+                pytest.skip("npm could not install mqtt before; CONFORMANCE_NPM=1 tries again")
             try:
                 subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--prefix", folder,
                                 "mqtt@5"], check=True, timeout=90, capture_output=True)
@@ -273,7 +273,8 @@ def mqttjs():
 
 @every_version
 def test_mqttjs_publishes_and_subscribes(broker, spawn, prefix, mqttjs, version):
-    process = spawn("node", HERE / "mqttjs_client.js", mqttjs, "mqtt", broker.port, version, prefix)
+    process = spawn("node", HERE / "mqttjs_client.js", mqttjs, "mqtt", broker.host, broker.port, version,
+                    prefix)
     said = process.stdout.read()
     assert process.wait(30) == 0 and said.endswith("done\n"), said
 
@@ -282,7 +283,8 @@ def test_mqttjs_publishes_and_subscribes(broker, spawn, prefix, mqttjs, version)
 def test_mqttjs_has_a_will(broker, connect, spawn, prefix, topic, mqttjs, version):
     watcher = connect("w")
     watcher.subscribe(topic("will"), qos=1)
-    process = spawn("node", HERE / "mqttjs_client.js", mqttjs, "mqtt", broker.port, version, prefix,
+    process = spawn("node", HERE / "mqttjs_client.js", mqttjs, "mqtt", broker.host, broker.port, version,
+                    prefix,
                     "will")
     wait_for_line(process, "ready")
     end(process)
@@ -292,6 +294,7 @@ def test_mqttjs_has_a_will(broker, connect, spawn, prefix, topic, mqttjs, versio
 @pytest.mark.config(protocol="websockets")
 @every_version
 def test_mqttjs_publishes_and_subscribes_over_websocket(broker, spawn, prefix, mqttjs, version):
-    process = spawn("node", HERE / "mqttjs_client.js", mqttjs, "ws", broker.port, version, prefix)
+    process = spawn("node", HERE / "mqttjs_client.js", mqttjs, "ws", broker.host, broker.port, version,
+                    prefix)
     said = process.stdout.read()
     assert process.wait(30) == 0 and said.endswith("done\n"), said

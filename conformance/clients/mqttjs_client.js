@@ -1,10 +1,10 @@
 // A real client of another make, MQTT.js, driven through all it can do. Run by test_clients.py:
-//     node mqttjs_client.js MODULE PROTOCOL PORT VERSION PREFIX [will]
+//     node mqttjs_client.js MODULE PROTOCOL HOST PORT VERSION PREFIX [will]
 
-const [module_, protocol, port, version, prefix, mode] = process.argv.slice(2)
+const [module_, protocol, host, port, version, prefix, mode] = process.argv.slice(2)
 const mqtt = require(module_)
 const options = {
-  port: Number(port), host: '127.0.0.1', protocol, protocolVersion: Number(version),
+  port: Number(port), host, protocol, protocolVersion: Number(version),
   protocolId: version === '3' ? 'MQIsdp' : 'MQTT', clientId: prefix + 'js', clean: true,
   reconnectPeriod: 0
 }

@@ -145,7 +145,7 @@ def test_problem_information_can_be_declined(connect, topic):
 
 
 @pytest.mark.parametrize("limit", [60, 80, 100])
-@pytest.mark.clause("MQTT-3.14.2-3", "MQTT-3.14.2-4")
+@pytest.mark.clause("MQTT-3.14.2-2", "MQTT-3.14.2-3", "MQTT-3.14.2-4")
 def test_a_disconnect_fits_the_limit(connect, limit):
     c = connect("c", props={"max_packet_size": limit})
     c.send(codec.connect(5, c.client_id))

@@ -10,7 +10,8 @@ from support import before_5, versions
 
 
 @versions
-@pytest.mark.clause("MQTT-3.1.4-5", "MQTT-3.2.0-1", "MQTT-3.2.2-1", "MQTT-3.2.2-2", "MQTT-4.2-1")
+@pytest.mark.clause("MQTT-3.1.4-5", "MQTT-3.2.0-1", "MQTT-3.2.2-1", "MQTT-3.2.2-2", "MQTT-3.2.2-8",
+                    "MQTT-4.2-1", "MQTT-4.12.0-6")
 @pytest.mark.clause311("MQTT-3.1.4-4", "MQTT-3.2.0-1", "MQTT-3.2.2-1", "X3-01", "MQTT-7.1.1-1")
 def test_a_clean_connect_is_accepted_without_session(connect, version):
     connack = connect(version=version).connack
@@ -102,7 +103,7 @@ def test_client_ids_without_the_configured_prefix_are_refused(connect, prefix):
 
 
 @pytest.mark.config(allow_anonymous="false")
-@pytest.mark.clause("MQTT-3.1.4-2", "MQTT-3.2.2-6", "MQTT-3.2.2-7", "MQTT-4.13.2-1")
+@pytest.mark.clause("MQTT-3.1.4-2", "MQTT-3.2.2-6", "MQTT-3.2.2-7", "MQTT-3.2.2-8", "MQTT-4.13.2-1")
 @pytest.mark.clause311("X3-02", "MQTT-3.2.2-4", "MQTT-3.2.2-5")
 @versions
 def test_anonymous_clients_are_refused_when_not_allowed(connect, version):
@@ -264,7 +265,7 @@ def test_an_unknown_authentication_method_is_refused(connect):
     connect(props={"auth_method": "no-such", "auth_data": b"x"}, code={0x8C, 0x87})
 
 
-@pytest.mark.clause("MQTT-4.12.0-7", "X5-19")
+@pytest.mark.clause("MQTT-4.12.0-6", "MQTT-4.12.0-7", "X5-19")
 @pytest.mark.parametrize("code", [0x18, 0x19])
 def test_auth_on_a_connection_without_method_is_a_protocol_error(connect, code):
     c = connect()
@@ -293,6 +294,7 @@ def test_a_keepalive_above_the_limit_is_replaced(connect):
 
 @pytest.mark.config(max_keepalive=60)
 @before_5
+@pytest.mark.ours
 def test_older_clients_cannot_be_told_a_keepalive_and_are_refused(connect, version):
     connect("a", version=version, keepalive=600, code=2)
     connect("b", version=version, keepalive=0, code=2)

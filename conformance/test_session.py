@@ -147,7 +147,7 @@ def test_the_configured_expiration_ends_forgotten_sessions(broker, connect):
 
 @versions
 @pytest.mark.parametrize("second", [3, 4, 5])
-@pytest.mark.clause("MQTT-3.1.4-3", "MQTT-3.14.4-2")
+@pytest.mark.clause("MQTT-3.1.4-3", "MQTT-3.14.2-2", "MQTT-3.14.4-2")
 @pytest.mark.clause311("MQTT-3.1.4-2")
 def test_a_second_connection_with_the_id_displaces_the_first(connect, version, second):
     first = connect("s", version)
