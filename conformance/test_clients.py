@@ -1,20 +1,22 @@
-"""Real clients of several makes: QoS 0/1/2, retained, will, shared."""
+"""Clients that others wrote: QoS 0/1/2, retained, will, shared, large payloads, sessions."""
 
 import fcntl
 import os
 import pathlib
 import queue
+import secrets
 import shutil
 import subprocess
 
 import pytest
 
 import client as clients
+from support import acknowledged
 
 HERE = pathlib.Path(__file__).parent / "clients"
 VERSIONS = {3: "mqttv31", 4: "mqttv311", 5: "mqttv5"}
+LARGE = 1_000_000
 every_version = pytest.mark.parametrize("version", [3, 4, 5])
-newer_versions = pytest.mark.parametrize("version", [4, 5])
 
 
 def wait_for_line(process, word):
@@ -54,6 +56,7 @@ def end(process, number=9):
 
 # ------------------------------------------------------------------------------ mosquitto-clients
 
+MOSQUITTO = "mosquitto_pub and mosquitto_sub"
 needs_mosquitto = pytest.mark.skipif(not shutil.which("mosquitto_sub"),
                                      reason="mosquitto-clients is not installed")
 
@@ -61,10 +64,10 @@ needs_mosquitto = pytest.mark.skipif(not shutil.which("mosquitto_sub"),
 @pytest.fixture
 def sub(broker, spawn):
     """A mosquitto_sub that has its SUBACK; its lines are `MSG topic qos retain payload`."""
-    def start(version, *arguments):
+    def start(version, *arguments, ready="Subscribed"):
         process = spawn("stdbuf", "-oL", "mosquitto_sub", "-d", "-h", broker.host, "-p",
                         broker.port, "-V", VERSIONS[version], "-F", "MSG %t %q %r %p", *arguments)
-        wait_for_line(process, "Subscribed")
+        wait_for_line(process, ready)
         return process
     return start
 
@@ -77,6 +80,7 @@ def pub(broker):
     return run
 
 
+@pytest.mark.shows(MOSQUITTO, "connect", "QoS {qos}")
 @needs_mosquitto
 @every_version
 @pytest.mark.parametrize("qos", [0, 1, 2])
@@ -86,6 +90,7 @@ def test_mosquittos_clients_publish_and_subscribe(sub, pub, topic, version, qos)
     assert wait_for_line(process, "MSG ").strip() == f"MSG {topic('a')} {qos} 0 hello"
 
 
+@pytest.mark.shows(MOSQUITTO, "retained")
 @needs_mosquitto
 @every_version
 def test_mosquittos_clients_see_retained_messages(sub, pub, topic, version):
@@ -95,6 +100,7 @@ def test_mosquittos_clients_see_retained_messages(sub, pub, topic, version):
     pub(version, "-t", topic("a"), "-r", "-n")
 
 
+@pytest.mark.shows(MOSQUITTO, "will")
 @needs_mosquitto
 @every_version
 def test_mosquittos_clients_have_wills(sub, connect, topic, version):
@@ -106,6 +112,7 @@ def test_mosquittos_clients_have_wills(sub, connect, topic, version):
     watcher.expect_publish(topic("will"), "gone", qos=1)
 
 
+@pytest.mark.shows(MOSQUITTO, "shared")
 @needs_mosquitto
 @every_version
 def test_mosquittos_clients_share(sub, pub, topic, version):
@@ -118,6 +125,33 @@ def test_mosquittos_clients_share(sub, pub, topic, version):
         assert process.stdout.read().count("MSG ") == 5
 
 
+@pytest.mark.shows(MOSQUITTO, "large")
+@needs_mosquitto
+@every_version
+@acknowledged
+def test_mosquittos_clients_pass_large_payloads(sub, pub, topic, tmp_path, version, qos):
+    path = tmp_path / "large"
+    path.write_text(secrets.token_hex(LARGE // 2))
+    process = sub(version, "-t", topic("a"), "-q", qos)
+    pub(version, "-t", topic("a"), "-q", qos, "-f", path)
+    line = wait_for_line(process, "MSG ")
+    assert line.strip() == f"MSG {topic('a')} {qos} 0 {path.read_text()}"
+
+
+@pytest.mark.shows(MOSQUITTO, "session")
+@needs_mosquitto
+@every_version
+def test_mosquittos_clients_come_back_to_their_session(sub, pub, topic, prefix, version):
+    lasting = ["-c", "-i", prefix, "-t", topic("a"), "-q", 1, *(["-x", 1000] if version == 5 else [])]
+    process = sub(version, *lasting)
+    end(process)
+    for text in ("one", "two"):
+        pub(version, "-t", topic("a"), "-q", 1, "-m", text)
+    process = sub(version, *lasting, "-C", 2, ready="MSG ")
+    assert f"MSG {topic('a')} 1 0 two" in process.stdout.read()
+
+
+@pytest.mark.shows("mosquitto_rr", "connect", "QoS 1")
 @needs_mosquitto
 def test_mosquittos_request_and_response_work(broker, connect, topic, spawn):
     c = connect("responder")
@@ -146,19 +180,26 @@ def test_mosquittos_publisher_sends_many_lines(connect, pub, topic):
 @pytest.fixture
 def paho(broker, prefix):
     mqtt = pytest.importorskip("paho.mqtt.client", reason="python3-paho-mqtt is not installed")
+    from paho.mqtt import properties
+    from paho.mqtt.packettypes import PacketTypes
     made = []
 
-    def make(name, version, will=None, transport="tcp"):
+    def make(name, version, will=None, transport="tcp", lasting=False):
         newer = getattr(mqtt, "CallbackAPIVersion", None)  # from 2.0 on
         api = [newer.VERSION2] if newer else []
-        c = mqtt.Client(*api, client_id=prefix + name, protocol=version, transport=transport)
+        more = {} if version == 5 else {"clean_session": not lasting}
+        c = mqtt.Client(*api, client_id=prefix + name, protocol=version, transport=transport, **more)
         c.events = queue.Queue()
         c.on_connect = lambda *a: c.events.put("connected")
         c.on_subscribe = lambda *a: c.events.put("subscribed")
         c.on_message = lambda _c, _u, m: c.events.put((m.topic, m.payload, m.qos, bool(m.retain)))
         if will:
             c.will_set(will, "paho is gone", 1)
-        c.connect(broker.host, broker.port)
+        more = {}
+        if version == 5 and lasting:
+            more = {"clean_start": False, "properties": properties.Properties(PacketTypes.CONNECT)}
+            more["properties"].SessionExpiryInterval = 1000
+        c.connect(broker.host, broker.port, **more)
         c.loop_start()
         assert c.events.get(timeout=clients.WAIT_S) == "connected"
         made.append(c)
@@ -170,11 +211,13 @@ def paho(broker, prefix):
         c.loop_stop()
 
 
+@pytest.mark.shows("Paho Python", "connect", "QoS 0", "QoS 1", "QoS 2", "retained", "shared")
 @every_version
 def test_paho_python_publishes_and_subscribes(paho, topic, version):
     use_paho(paho("c", version), topic)
 
 
+@pytest.mark.shows("Paho Python over WebSocket", "connect", "QoS 0", "QoS 1", "QoS 2", "retained", "shared")
 @pytest.mark.config(protocol="websockets")
 @every_version
 def test_paho_python_publishes_and_subscribes_over_websocket(paho, topic, version):
@@ -200,6 +243,31 @@ def use_paho(c, topic):
     assert event() == (topic("work"), b"shared", 1, False)
 
 
+@pytest.mark.shows("Paho Python", "large")
+@every_version
+@acknowledged
+def test_paho_python_passes_large_payloads(paho, topic, version, qos):
+    c, payload = paho("c", version), secrets.token_bytes(LARGE)
+    c.subscribe(topic("a"), qos)
+    assert c.events.get(timeout=clients.WAIT_S) == "subscribed"
+    c.publish(topic("a"), payload, qos).wait_for_publish(clients.WAIT_S)
+    assert c.events.get(timeout=clients.WAIT_S) == (topic("a"), payload, qos, False)
+
+
+@pytest.mark.shows("Paho Python", "session")
+@every_version
+def test_paho_python_comes_back_to_its_session(paho, topic, version):
+    c = paho("c", version, lasting=True)
+    c.subscribe(topic("a"), 1)
+    assert c.events.get(timeout=clients.WAIT_S) == "subscribed"
+    c.disconnect()
+    c.loop_stop()
+    paho("p", version).publish(topic("a"), "meanwhile", 1).wait_for_publish(clients.WAIT_S)
+    c = paho("c", version, lasting=True)
+    assert c.events.get(timeout=clients.WAIT_S) == (topic("a"), b"meanwhile", 1, False)
+
+
+@pytest.mark.shows("Paho Python", "will")
 @every_version
 def test_paho_python_has_a_will(paho, connect, topic, version):
     watcher = connect("w")
@@ -225,14 +293,24 @@ def paho_c(request, tmp_path):
     return binary
 
 
-@newer_versions
+@pytest.mark.shows("Paho C, {paho_c}", "connect", "QoS 0", "QoS 1", "QoS 2", "retained", "shared", "large")
+@every_version
 def test_paho_c_publishes_and_subscribes(broker, spawn, prefix, paho_c, version):
     process = spawn(paho_c, f"tcp://{broker.host}:{broker.port}", version, prefix)
     said = process.stdout.read()
     assert process.wait(30) == 0 and said.endswith("done\n"), said
 
 
-@newer_versions
+@pytest.mark.shows("Paho C, {paho_c}", "session")
+@every_version
+def test_paho_c_comes_back_to_its_session(broker, spawn, prefix, paho_c, version):
+    process = spawn(paho_c, f"tcp://{broker.host}:{broker.port}", version, prefix, "session")
+    said = process.stdout.read()
+    assert process.wait(30) == 0 and said.endswith("done\n"), said
+
+
+@pytest.mark.shows("Paho C, {paho_c}", "will")
+@every_version
 def test_paho_c_has_a_will(broker, connect, spawn, prefix, topic, paho_c, version):
     watcher = connect("w")
     watcher.subscribe(topic("will"), qos=1)
@@ -271,6 +349,7 @@ def mqttjs():
     return module
 
 
+@pytest.mark.shows("MQTT.js", "connect", "QoS 0", "QoS 1", "QoS 2", "retained", "shared", "large")
 @every_version
 def test_mqttjs_publishes_and_subscribes(broker, spawn, prefix, mqttjs, version):
     process = spawn("node", HERE / "mqttjs_client.js", mqttjs, "mqtt", broker.host, broker.port, version,
@@ -279,6 +358,16 @@ def test_mqttjs_publishes_and_subscribes(broker, spawn, prefix, mqttjs, version)
     assert process.wait(30) == 0 and said.endswith("done\n"), said
 
 
+@pytest.mark.shows("MQTT.js", "session")
+@every_version
+def test_mqttjs_comes_back_to_its_session(broker, spawn, prefix, mqttjs, version):
+    process = spawn("node", HERE / "mqttjs_client.js", mqttjs, "mqtt", broker.host, broker.port, version,
+                    prefix, "session")
+    said = process.stdout.read()
+    assert process.wait(30) == 0 and said.endswith("done\n"), said
+
+
+@pytest.mark.shows("MQTT.js", "will")
 @every_version
 def test_mqttjs_has_a_will(broker, connect, spawn, prefix, topic, mqttjs, version):
     watcher = connect("w")
@@ -291,6 +380,8 @@ def test_mqttjs_has_a_will(broker, connect, spawn, prefix, topic, mqttjs, versio
     watcher.expect_publish(topic("will"), "js is gone", qos=1)
 
 
+@pytest.mark.shows("MQTT.js over WebSocket", "connect", "QoS 0", "QoS 1", "QoS 2", "retained", "shared",
+                   "large")
 @pytest.mark.config(protocol="websockets")
 @every_version
 def test_mqttjs_publishes_and_subscribes_over_websocket(broker, spawn, prefix, mqttjs, version):

@@ -1,5 +1,5 @@
 // A real client of another make, MQTT.js, driven through all it can do. Run by test_clients.py:
-//     node mqttjs_client.js MODULE PROTOCOL HOST PORT VERSION PREFIX [will]
+//     node mqttjs_client.js MODULE PROTOCOL HOST PORT VERSION PREFIX [will|session]
 
 const [module_, protocol, host, port, version, prefix, mode] = process.argv.slice(2)
 const mqtt = require(module_)
@@ -10,6 +10,11 @@ const options = {
 }
 if (mode === 'will') {
   options.will = { topic: prefix + '/will', payload: Buffer.from('js is gone'), qos: 1 }
+}
+
+if (mode === 'session') {
+  options.clean = false
+  if (version === '5') options.properties = { sessionExpiryInterval: 1000 }
 }
 
 function fail (why) {
@@ -26,11 +31,13 @@ let leaving = false
 const waiting = []
 const messages = []
 
-client.on('message', (topic, payload, packet) => {
+client.on('message', receive)
+
+function receive (topic, payload, packet) {
   const message = { topic, payload: payload.toString(), qos: packet.qos, retain: packet.retain }
   if (waiting.length) waiting.shift()(message)
   else messages.push(message)
-})
+}
 
 function next () {
   if (messages.length) return Promise.resolve(messages.shift())
@@ -40,9 +47,9 @@ function next () {
 async function expect (topic, payload, qos, retain) {
   const got = await next()
   if (got.topic !== topic || got.payload !== payload || got.qos !== qos || got.retain !== retain) {
-    fail(JSON.stringify(got))
+    fail(JSON.stringify(got).slice(0, 300))
   }
-  console.log('ok', payload)
+  console.log('ok', payload.slice(0, 20))
 }
 
 async function run () {
@@ -59,12 +66,33 @@ async function run () {
   await client.subscribeAsync('$share/g/' + prefix + '/work', { qos: 1 })
   await client.publishAsync(prefix + '/work', 'shared', { qos: 1 })
   await expect(prefix + '/work', 'shared', 1, false)
+  const large = 'large'.repeat(200000)
+  for (const qos of [1, 2]) {
+    await client.publishAsync(prefix + '/a/large', large, { qos })
+    await expect(prefix + '/a/large', large, qos, false)
+  }
   leaving = true
   await client.endAsync()
   console.log('done')
 }
 
+// Leaves, has another client publish, and comes back.
+async function leaveAndReturn () {
+  await client.subscribeAsync(prefix + '/a', { qos: 1 })
+  leaving = true
+  await client.endAsync()
+  const other = await mqtt.connectAsync({ ...options, clientId: prefix + 'other', clean: true })
+  await other.publishAsync(prefix + '/a', 'meanwhile', { qos: 1 })
+  await other.endAsync()
+  const again = mqtt.connect(options)
+  again.on('message', receive)
+  await expect(prefix + '/a', 'meanwhile', 1, false)
+  await again.endAsync()
+  console.log('done')
+}
+
 client.on('connect', () => {
   if (mode === 'will') console.log('ready')
+  else if (mode === 'session') leaveAndReturn().catch(fail)
   else run().catch(fail)
 })

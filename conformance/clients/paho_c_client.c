@@ -6,6 +6,7 @@
  *
  *     paho_c_client URI VERSION PREFIX           publishes, subscribes, checks; prints "ok NAME"
  *     paho_c_client URI VERSION PREFIX will      connects with a will, prints "ready", waits
+ *     paho_c_client URI VERSION PREFIX session   leaves a session, and comes back to it
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -22,12 +23,15 @@
 #endif
 
 #define WAIT_S 20
+#define LARGE 1000000
+#define EXPIRY_S 1000
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t bell = PTHREAD_COND_INITIALIZER;
 static struct {
-    char topic[256], payload[256];
-    int qos, retained;
+    char topic[256], payload[256]; /* the beginning of it */
+    int bytes, qos, retained;
+    unsigned long sum;
 } got[64];
 static int got_count, done_count, failed;
 
@@ -53,6 +57,14 @@ static void wait_for(const int *count, int goal, const char *what)
         die(what);
 }
 
+static unsigned long sum_of(const char *bytes, int count)
+{
+    unsigned long sum = 1469598103934665603UL;
+    for (int i = 0; i < count; i++)
+        sum = (sum ^ (unsigned char)bytes[i]) * 1099511628211UL;
+    return sum;
+}
+
 static void keep(const char *topic, int length, const void *payload, int bytes, int qos,
                  int retained)
 {
@@ -62,6 +74,8 @@ static void keep(const char *topic, int length, const void *payload, int bytes, 
         snprintf(got[got_count].topic, sizeof(got[0].topic), "%.*s", (int)n, topic);
         snprintf(got[got_count].payload, sizeof(got[0].payload), "%.*s", bytes,
                  (const char *)payload);
+        got[got_count].bytes = bytes;
+        got[got_count].sum = sum_of(payload, bytes);
         got[got_count].qos = qos;
         got[got_count].retained = retained;
         got_count++;
@@ -122,7 +136,7 @@ static MQTTAsync_responseOptions options(int version)
     return o;
 }
 
-static client_t start(const char *uri, int version, const char *id, const char *will)
+static client_t start(const char *uri, int version, const char *id, const char *will, int lasts)
 {
     client_t c;
     MQTTAsync_createOptions create = MQTTAsync_createOptions_initializer;
@@ -137,9 +151,14 @@ static client_t start(const char *uri, int version, const char *id, const char *
     MQTTAsync_willOptions w = MQTTAsync_willOptions_initializer;
     o.MQTTVersion = version;
     if (version == 5)
-        o.cleanstart = 1;
+        o.cleanstart = !lasts;
     else
-        o.cleansession = 1;
+        o.cleansession = !lasts;
+    MQTTProperties properties = MQTTProperties_initializer;
+    MQTTProperty expiry = {.identifier = MQTTPROPERTY_CODE_SESSION_EXPIRY_INTERVAL};
+    expiry.value.integer4 = EXPIRY_S;
+    if (lasts)
+        MQTTProperties_add(&properties, &expiry);
     if (will) {
         w.topicName = will;
         w.message = "paho is gone";
@@ -153,10 +172,13 @@ static client_t start(const char *uri, int version, const char *id, const char *
         o.onSuccess = good3;
         o.onFailure = bad3;
     }
+    if (version == 5)
+        o.connectProperties = &properties;
     int goal = done_count + 1;
     if (MQTTAsync_connect(c, &o) != MQTTASYNC_SUCCESS)
         die("connect");
     wait_for(&done_count, goal, "connect");
+    MQTTProperties_free(&properties);
     return c;
 }
 
@@ -205,7 +227,7 @@ static int arrived(void *ctx, char *topic, int length, MQTTClient_message *m)
     return 1;
 }
 
-static client_t start(const char *uri, int version, const char *id, const char *will)
+static client_t start(const char *uri, int version, const char *id, const char *will, int lasts)
 {
     client_t c;
     MQTTClient_createOptions create = MQTTClient_createOptions_initializer;
@@ -220,9 +242,14 @@ static client_t start(const char *uri, int version, const char *id, const char *
     MQTTClient_willOptions w = MQTTClient_willOptions_initializer;
     o.MQTTVersion = version;
     if (version == 5)
-        o.cleanstart = 1;
+        o.cleanstart = !lasts;
     else
-        o.cleansession = 1;
+        o.cleansession = !lasts;
+    MQTTProperties properties = MQTTProperties_initializer;
+    MQTTProperty expiry = {.identifier = MQTTPROPERTY_CODE_SESSION_EXPIRY_INTERVAL};
+    expiry.value.integer4 = EXPIRY_S;
+    if (lasts)
+        MQTTProperties_add(&properties, &expiry);
     if (will) {
         w.topicName = will;
         w.message = "paho is gone";
@@ -230,13 +257,16 @@ static client_t start(const char *uri, int version, const char *id, const char *
         o.will = &w;
     }
     if (version == 5) {
-        MQTTResponse r = MQTTClient_connect5(c, &o, NULL, NULL);
-        if (r.reasonCode != MQTTREASONCODE_SUCCESS)
+        MQTTResponse r = MQTTClient_connect5(c, &o, &properties, NULL);
+        if (r.reasonCode != MQTTREASONCODE_SUCCESS) {
+            printf("reason %d\n", (int)r.reasonCode);
             die("connect");
+        }
         MQTTResponse_free(r);
     } else if (MQTTClient_connect(c, &o) != MQTTCLIENT_SUCCESS) {
         die("connect");
     }
+    MQTTProperties_free(&properties);
     return c;
 }
 
@@ -282,56 +312,93 @@ static void stop(client_t c, int version)
 
 static void expect(const char *topic, const char *payload, int qos, int retained)
 {
-    wait_for(&got_count, 1, payload);
+    int bytes = (int)strlen(payload);
+    wait_for(&got_count, 1, topic);
     pthread_mutex_lock(&lock);
-    if (strcmp(got[0].topic, topic) || strcmp(got[0].payload, payload) || got[0].qos != qos ||
-        got[0].retained != retained) {
-        printf("got %s %s %d %d\n", got[0].topic, got[0].payload, got[0].qos, got[0].retained);
-        die(payload);
+    if (strcmp(got[0].topic, topic) || got[0].bytes != bytes ||
+        got[0].sum != sum_of(payload, bytes) || got[0].qos != qos || got[0].retained != retained) {
+        printf("got %s %s (%d bytes) %d %d\n", got[0].topic, got[0].payload, got[0].bytes,
+               got[0].qos, got[0].retained);
+        die(topic);
     }
     memmove(got, got + 1, sizeof(got) - sizeof(got[0]));
     got_count--;
     pthread_mutex_unlock(&lock);
-    printf("ok %s\n", payload);
+    printf("ok %.20s\n", payload);
+}
+
+static const char *topic_of(const char *prefix, const char *name)
+{
+    static char text[8][300];
+    static int next;
+    char *topic = text[next++ % 8];
+    snprintf(topic, sizeof(text[0]), "%s/%s", prefix, name);
+    return topic;
+}
+
+static void connect_with_will(const char *uri, int version, const char *prefix)
+{
+    start(uri, version, topic_of(prefix, "p"), topic_of(prefix, "will"), 0);
+    printf("ready\n");
+    fflush(stdout);
+    pause();
+}
+
+static void leave_and_return(const char *uri, int version, const char *prefix)
+{
+    const char *id = topic_of(prefix, "p"), *topic = topic_of(prefix, "a");
+    client_t c = start(uri, version, id, NULL, 1);
+    subscribe(c, version, topic, 1);
+    stop(c, version);
+    client_t other = start(uri, version, topic_of(prefix, "other"), NULL, 0);
+    publish(other, version, topic, "meanwhile", 1, 0);
+    stop(other, version);
+    c = start(uri, version, id, NULL, 1);
+    expect(topic, "meanwhile", 1, 0);
+    stop(c, version);
+}
+
+static void publish_and_subscribe(const char *uri, int version, const char *prefix)
+{
+    const char *topic = topic_of(prefix, "a/b"), *kept = topic_of(prefix, "kept");
+    client_t c = start(uri, version, topic_of(prefix, "p"), NULL, 0);
+    subscribe(c, version, topic_of(prefix, "a/+"), 2);
+    const char *names[] = {"qos 0", "qos 1", "qos 2"};
+    for (int qos = 0; qos < 3; qos++) {
+        publish(c, version, topic, names[qos], qos, 0);
+        expect(topic, names[qos], qos, 0);
+    }
+    publish(c, version, kept, "retained", 1, 1);
+    subscribe(c, version, kept, 1);
+    expect(kept, "retained", 1, 1);
+    publish(c, version, kept, "", 1, 1);
+    expect(kept, "", 1, 0);
+    const char *work = topic_of(prefix, "work");
+    subscribe(c, version, topic_of("$share/g", work), 1);
+    publish(c, version, work, "shared", 1, 0);
+    expect(work, "shared", 1, 0);
+    static char large[LARGE + 1];
+    for (int i = 0; i < LARGE; i++)
+        large[i] = (char)('a' + i % 23);
+    for (int qos = 1; qos < 3; qos++) {
+        publish(c, version, topic, large, qos, 0);
+        expect(topic, large, qos, 0);
+    }
+    stop(c, version);
 }
 
 int main(int argc, char **argv)
 {
     if (argc < 4)
         return 2;
-    const char *uri = argv[1], *prefix = argv[3];
+    const char *uri = argv[1], *prefix = argv[3], *mode = argc > 4 ? argv[4] : "";
     int version = atoi(argv[2]);
-    char topic[200], other[200], shared[300], id[100];
-    snprintf(id, sizeof(id), "%sp", prefix);
-    snprintf(topic, sizeof(topic), "%s/a/b", prefix);
-    snprintf(other, sizeof(other), "%s/kept", prefix);
-    snprintf(shared, sizeof(shared), "$share/g/%s/work", prefix);
-    if (argc > 4) {
-        snprintf(topic, sizeof(topic), "%s/will", prefix);
-        start(uri, version, id, topic);
-        printf("ready\n");
-        fflush(stdout);
-        pause();
-    }
-    client_t c = start(uri, version, id, NULL);
-    char filter[210];
-    snprintf(filter, sizeof(filter), "%s/a/+", prefix);
-    subscribe(c, version, filter, 2);
-    const char *names[] = {"qos 0", "qos 1", "qos 2"};
-    for (int qos = 0; qos < 3; qos++) {
-        publish(c, version, topic, names[qos], qos, 0);
-        expect(topic, names[qos], qos, 0);
-    }
-    publish(c, version, other, "retained", 1, 1);
-    subscribe(c, version, other, 1);
-    expect(other, "retained", 1, 1);
-    publish(c, version, other, "", 1, 1);
-    expect(other, "", 1, 0);
-    subscribe(c, version, shared, 1);
-    snprintf(topic, sizeof(topic), "%s/work", prefix);
-    publish(c, version, topic, "shared", 1, 0);
-    expect(topic, "shared", 1, 0);
-    stop(c, version);
+    if (!strcmp(mode, "will"))
+        connect_with_will(uri, version, prefix);
+    else if (!strcmp(mode, "session"))
+        leave_and_return(uri, version, prefix);
+    else
+        publish_and_subscribe(uri, version, prefix);
     printf("done\n");
     return 0;
 }
