@@ -175,7 +175,7 @@ class Client:
             rule(packet.id not in self.inflight, f"{packet}: the packet id is in use [2.2.1-4]")
             self.inflight[packet.id] = "PUBLISH"
             limit = self.connect_props.get("receive_max", 65535)
-            if isinstance(limit, int):
+            if isinstance(limit, int) and len(self.inflight) > limit:
                 count = sum(1 for state in self.inflight.values() if state != "RESUMED")
                 rule(count <= limit, f"{count} in flight, allowed are {limit} [3.3.4-9]")
             rule(not packet.dup or self.connack.session_present,

@@ -12,8 +12,9 @@
     @pytest.mark.ours                               shows what only Dunlin has
     @pytest.mark.slow                               takes more than five seconds
 
-A test that runs for several versions shows a clause only where its parameter `version` is one of that
-standard's. One of a client without that parameter is one with 5.0. Which broker is tested: see CONFORMANCE_TARGET in broker.py.
+A test that runs for several versions shows a clause only where its parameter `version` is one of
+that standard's. One of a client without that parameter is one with 5.0. Which broker is tested: see
+CONFORMANCE_TARGET in broker.py.
 """
 
 import json

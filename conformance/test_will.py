@@ -1,5 +1,7 @@
 """Wills: when they go out, when not, and as what."""
 
+import signal
+
 import pytest
 
 import mqtt_codec as codec
@@ -276,3 +278,42 @@ def test_many_wills_at_once_all_arrive(broker, connect, topic, watch):
         c.shut()
     got = {watch.expect_publish(topic("will")).payload for _ in clients}
     assert got == {str(n).encode() for n in range(100)}
+
+
+@pytest.mark.config(fresh=True)
+@pytest.mark.clause("MQTT-3.1.2-8", "MQTT-3.1.2-10", "MQTT-3.14.4-1", "MQTT-3.14.4-2", "MQTT-3.14.2-2")
+def test_a_server_that_stops_sends_no_will_twice_and_says_goodbye(broker, connect, topic, watch):
+    """Whether wills go out when the server ends, or wait for its return, is left to it."""
+    clients = [connect(f"c{expiry}-{delay}", clean=False, props={"session_expiry": expiry},
+                       will={"topic": topic("will"), "payload": f"{expiry} {delay}", "qos": 1,
+                             "props": {"will_delay": delay}})
+               for expiry in (0, N, FOREVER) for delay in (0, N // 2, N * 2, FOREVER)]
+    for c in clients:
+        c.ping()
+    broker.signal(signal.SIGTERM)
+    seen = []
+    while (packet := watch.next()) is not None:
+        if packet.kind == "PUBLISH":
+            seen.append(packet.payload)
+    assert len(set(seen)) == len(seen)
+    for c in clients:
+        c.expect_close(0x8B)
+
+
+@pytest.mark.config(fresh=True)
+@pytest.mark.clause311("MQTT-3.1.2-8", "MQTT-3.1.2-10")
+@pytest.mark.parametrize("version", [3, 4])
+def test_a_server_that_stops_sends_no_will_twice_before_version_5(
+        broker, connect, topic, watch, version):
+    clients = [connect(f"c{n}", version, clean=n % 2 == 0,
+                       will={"topic": topic("will"), "payload": str(n)}) for n in range(4)]
+    for c in clients:
+        c.ping()
+    broker.signal(signal.SIGTERM)
+    seen = []
+    while (packet := watch.next()) is not None:
+        if packet.kind == "PUBLISH":
+            seen.append(packet.payload)
+    assert len(set(seen)) == len(seen)
+    for c in clients:
+        c.expect_close()

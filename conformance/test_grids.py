@@ -1,0 +1,318 @@
+"""Grids: every combination of what single tests show in one form or two."""
+
+import random
+
+import pytest
+
+import mqtt_codec as codec
+from support import FOREVER, acknowledged, every_qos, lasting
+
+either = [False, True]
+
+
+# ------------------------------------------------------------------- sessions and their expiry
+
+AT_DISCONNECT = [None, 0, 10, 1000, FOREVER]
+
+
+@pytest.mark.parametrize("clean", either, ids=["resume", "clean"])
+@pytest.mark.parametrize("wait_s", [0, 500])
+@pytest.mark.parametrize("at_disconnect", AT_DISCONNECT)
+@pytest.mark.parametrize("expiry", [0, 10, FOREVER])
+@pytest.mark.clause("MQTT-3.1.2-4", "MQTT-3.1.2-5", "MQTT-3.1.2-6", "MQTT-3.1.2-23",
+                    "MQTT-3.1.4-4", "MQTT-3.2.2-2", "MQTT-3.2.2-3", "MQTT-4.1.0-2", "X5-18")
+def test_clean_start_by_session_by_expiry_at_disconnect(
+        broker, connect, topic, expiry, at_disconnect, wait_s, clean):
+    c = connect("s", props={"session_expiry": expiry})
+    c.subscribe(topic("a"), qos=1)
+    props = None if at_disconnect is None else {"session_expiry": at_disconnect}
+    c.send(codec.disconnect(5, 0 if props else None, props))
+    if expiry == 0 and at_disconnect:
+        c.expect_close(0x82)  # none cannot be made into some
+        lives_s = 0
+    else:
+        c.expect_close()
+        assert c.last_disconnect is None
+        lives_s = expiry if at_disconnect is None else at_disconnect
+    lives = lives_s > wait_s
+    broker.turn(wait_s * 1000)
+    broker.settle()
+    p = connect("p")
+    p.publish(topic("a"), "meanwhile", 1)
+    s = connect("s", clean=clean, props={"session_expiry": 10})
+    assert s.connack.session_present == (lives and not clean)
+    if lives and not clean:
+        s.expect_publish(topic("a"), "meanwhile", qos=1, dup=False)
+    p.publish(topic("a"), "now", 1)
+    if lives and not clean:
+        s.expect_publish(topic("a"), "now", qos=1)
+    s.expect_nothing()
+
+
+# ------------------------------------------------------------------------------------- overlaps
+
+
+@pytest.mark.parametrize("rap", either, ids=["rap_0", "rap_1"])
+@pytest.mark.parametrize("shared", either, ids=["plain", "shared"])
+@pytest.mark.parametrize("second", [None, 0, 1, 2])
+@pytest.mark.parametrize("first", [0, 1, 2])
+@every_qos
+@pytest.mark.clause("MQTT-3.3.4-2", "MQTT-3.3.4-3", "MQTT-3.3.4-4", "MQTT-3.3.4-5", "MQTT-3.8.4-8",
+                    "MQTT-4.8.2-3", "MQTT-3.3.1-12", "MQTT-3.3.1-13")
+def test_qos_by_two_filters_by_shared_by_retain_as_published(
+        connect, topic, qos, first, second, shared, rap):
+    """Copies may be one for each subscription, or one for both: its identifiers tell which."""
+    granted = {1: first}
+    s = connect("s")
+    s.subscribe((f"$share/g/{topic('+')}" if shared else topic("+"), codec.options(first, rap=rap)),
+                props={"subscription_id": 1})
+    if second is not None:
+        granted[2] = second
+        s.subscribe((topic("a"), codec.options(second, rap=rap)), props={"subscription_id": 2})
+    p = connect("p")
+    for retain in (False, True):
+        p.publish(topic("a"), f"retain {retain}", qos, retain=retain)
+        s.sync()
+        copies = [s.expect_publish(topic("a"), f"retain {retain}", retain=retain and rap)
+                  for _ in range(sum(x.kind == "PUBLISH" for x in s.inbox))]
+        s.expect_nothing()
+        identifiers = sorted(sum((copy.props["subscription_id"] for copy in copies), []))
+        assert identifiers == sorted(granted)
+        for copy in copies:
+            assert copy.qos == min(qos, max(granted[n] for n in copy.props["subscription_id"]))
+    p.publish(topic("a"), "", 1, retain=True)
+
+
+# -------------------------------------------------------------------------------------- retained
+
+
+@pytest.mark.parametrize("no_local", either, ids=["local", "no_local"])
+@pytest.mark.parametrize("own", either, ids=["of_another", "own"])
+@pytest.mark.parametrize("before", ["new", "same", "other options", "unsubscribed", "resumed"])
+@pytest.mark.parametrize("handling", [0, 1, 2])
+@every_qos
+@pytest.mark.clause("MQTT-3.3.1-9", "MQTT-3.3.1-10", "MQTT-3.3.1-11", "MQTT-3.8.3-3",
+                    "MQTT-3.8.4-4", "X5-27")
+def test_retain_handling_by_what_was_subscribed_by_no_local(
+        connect, topic, qos, handling, before, own, no_local):
+    s, p = connect("s", **lasting(5)), connect("p")
+    (s if own else p).publish(topic("a"), "kept", 1, retain=True)
+    options = codec.options(qos, no_local=no_local, retain_handling=handling)
+    if before in ("same", "unsubscribed", "resumed"):
+        s.subscribe((topic("a"), codec.options(qos, no_local=no_local, retain_handling=2)))
+    elif before == "other options":
+        s.subscribe((topic("a"), codec.options(2 - qos, no_local=not no_local, retain_handling=2)))
+    if before == "unsubscribed":
+        s.unsubscribe(topic("a"))
+    elif before == "resumed":
+        s.disconnect()
+        s = connect("s", **lasting(5))
+    s.subscribe((topic("a"), options))
+    is_new = before in ("new", "unsubscribed")
+    if (handling == 0 or (handling == 1 and is_new)) and not (own and no_local):
+        s.expect_publish(topic("a"), "kept", qos=min(qos, 1), retain=True)
+    s.expect_nothing()
+    p.publish(topic("a"), "", 1, retain=True)
+    s.expect_publish(topic("a"), "", retain=False)
+
+
+# --------------------------------------------------------------------------------------- windows
+
+
+class Receiver:
+    """A client that acknowledges in any order, and now and then is cut off and comes back."""
+
+    def __init__(self, chance, come_back):
+        self.chance, self.come_back = chance, come_back
+        self.c = come_back()
+        self.open = {}  # id -> PUBLISH (to be acknowledged), PUBREL (to be completed)
+        self.waiting = set()  # ids with PUBREC sent and no PUBREL yet: a repeat is no new message
+        self.got = []
+
+    def take_in(self):
+        self.c.sync()
+        while self.c.inbox:
+            packet = self.c.inbox.pop(0)
+            if packet.kind == "PUBREL":
+                self.waiting.discard(packet.id)
+                self.open[packet.id] = packet
+            elif packet.qos == 2 and packet.id in self.waiting:
+                raise AssertionError(f"{packet} again, although its PUBREC was taken in")
+            else:
+                self.open[packet.id] = packet
+                if not (packet.dup and packet.payload in self.got):
+                    self.got.append(packet.payload)
+
+    def step(self):
+        """Acknowledges one of those that are open, or loses the connection."""
+        self.take_in()
+        if self.chance.random() < 0.15:
+            self.c.drop()
+            self.open.clear()
+            self.c = self.come_back()
+            assert self.c.connack.session_present
+        elif self.open:
+            packet = self.open.pop(self.chance.choice(sorted(self.open)))
+            if packet.kind == "PUBREL":
+                self.c.pubcomp(packet.id)
+            elif packet.qos == 1:
+                self.c.puback(packet.id)
+            else:
+                self.c.pubrec(packet.id)
+                self.waiting.add(packet.id)
+                self.c.sync()  # it has been taken in, so the message must not come again
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("window", [1, 2, 3])
+@pytest.mark.clause("MQTT-3.3.4-9", "MQTT-4.9.0-1", "MQTT-4.9.0-2", "MQTT-4.3.3-6", "MQTT-4.4.0-1",
+                    "MQTT-4.6.0-1", "MQTT-4.6.0-5", "MQTT-3.3.1-1")
+def test_small_windows_with_qos_1_and_2_in_any_order_of_acknowledgement(
+        connect, topic, window, seed):
+    chance = random.Random(seed)
+    s = Receiver(chance, lambda: connect("s", clean=False, props={
+        "session_expiry": 1000, "receive_max": window}))
+    s.c.subscribe(topic("a"), qos=2)
+    p = connect("p")
+    sent = []
+    for number in range(30):
+        qos = chance.choice([1, 2])
+        sent.append((qos, b"%d" % number))
+        p.publish(topic("a"), sent[-1][1], qos)
+        if chance.random() < 0.6:
+            s.step()
+    s.take_in()
+    for _ in range(600):
+        if len(s.got) == len(sent) and not s.open and not s.waiting:
+            break
+        s.step()
+        s.take_in()
+    s.c.expect_nothing()
+    for qos in (1, 2):
+        mine = [payload for its, payload in sent if its == qos]
+        assert [payload for payload in s.got if payload in mine] == mine
+    assert len(s.got) == len(sent)
+
+
+# ---------------------------------------------------------------------------- maximum packet size
+
+
+def exchange_publish(c, topic):
+    c.subscribe(topic, qos=1)
+    c.send(codec.publish(5, topic, b"x" * 1000, 1, 500))  # too big to come back
+    c.send(codec.publish(5, topic, b"", 0))
+    if len(codec.publish(5, topic, b"")) <= c.connect_props["max_packet_size"]:
+        c.expect_publish(topic, "")
+    c.expect("PUBACK", id=500)
+
+
+def exchange_pubrel(c, topic):
+    c.connack.session_present = True  # the id is none of the server's, and that is the point
+    c.pubrec(4711)
+    c.expect("PUBREL", id=4711, code=0x92)
+
+
+def exchange_disconnect(c, topic):
+    c.send(codec.connect(5, c.client_id))
+    c.expect_close(0x82)
+
+
+def sent(packet, kind, **expected):
+    """An exchange of one packet and its answer."""
+    def exchange(c, topic):
+        c.send(packet(topic))
+        c.expect(kind, **expected)
+    return exchange
+
+
+EXCHANGES = {
+    "PINGRESP": sent(lambda t: codec.pingreq(), "PINGRESP"),
+    "PUBLISH": exchange_publish,
+    "PUBACK": sent(lambda t: codec.publish(5, t, "x", 1, 9), "PUBACK", id=9, code={0, 0x10}),
+    "PUBREC": sent(lambda t: codec.publish(5, t, "x", 2, 9), "PUBREC", id=9, code={0, 0x10}),
+    "PUBREL": exchange_pubrel,
+    "PUBCOMP": sent(lambda t: codec.ack(codec.PUBREL, 5, 9), "PUBCOMP", id=9, code=0x92),
+    "SUBACK": sent(lambda t: codec.subscribe(5, 9, [(t, 1), ("a/#/b", 0)]), "SUBACK",
+                   codes=[1, 0x8F]),
+    "UNSUBACK": sent(lambda t: codec.unsubscribe(5, 9, [t]), "UNSUBACK", codes=[0x11]),
+    "DISCONNECT": exchange_disconnect,
+}
+MINE = {
+    "PUBACK refused": sent(lambda t: codec.publish(5, "$SYS/x", "x", 1, 9), "PUBACK", code=0x87),
+    "PUBREC refused": sent(lambda t: codec.publish(5, "$SYS/x", "x", 2, 9), "PUBREC", code=0x87),
+    "UNSUBACK refused": sent(lambda t: codec.unsubscribe(5, 9, ["a/#/b"]), "UNSUBACK", id=9),
+}
+
+
+@pytest.mark.parametrize("name", [*EXCHANGES, *(pytest.param(name, marks=pytest.mark.ours)
+                                                for name in MINE)])
+@pytest.mark.parametrize("more", [0, 1, 5, 20, 40, 80])
+@pytest.mark.clause("MQTT-3.1.2-24", "MQTT-3.1.2-25", "MQTT-3.2.2-19", "MQTT-3.2.2-20",
+                    "MQTT-3.4.2-2", "MQTT-3.4.2-3", "MQTT-3.5.2-2", "MQTT-3.5.2-3", "MQTT-3.6.2-2",
+                    "MQTT-3.6.2-3", "MQTT-3.7.2-2", "MQTT-3.7.2-3", "MQTT-3.9.2-1", "MQTT-3.9.2-2",
+                    "MQTT-3.11.2-1", "MQTT-3.11.2-2", "MQTT-3.14.2-3", "MQTT-3.14.2-4")
+def test_every_answer_comes_within_a_limit_that_just_lets_connack_through(
+        connect, topic, name, more):
+    """The client itself refuses what is too big; here, what can be made to fit has to come."""
+    plain = connect("c").connack.size
+    limit = max(plain, 12) + more
+    c = connect("c", props={"max_packet_size": limit})
+    {**EXCHANGES, **MINE}[name](c, topic("a"))
+    if name != "DISCONNECT":
+        c.ping()
+
+
+# ------------------------------------------------------------------------------ all ids in flight
+
+ALL = 65535
+BATCH = 2000
+
+
+@acknowledged
+@pytest.mark.config(max_inflight_messages=0, max_queued_messages=0)
+@pytest.mark.clause("MQTT-2.2.1-4", "MQTT-4.3.2-1", "MQTT-4.3.3-1", "MQTT-4.9.0-1")
+@pytest.mark.slow
+def test_every_packet_id_can_be_in_flight_to_a_client(connect, topic, qos):
+    s, p = connect("s"), connect("p", 4)
+    s.subscribe(topic("a"), qos=qos)
+    batch = b"".join(codec.publish(4, topic("a"), b"", 1 if qos == 1 else 2, n + 1)
+                     for n in range(BATCH))
+    total = 0
+    while total < ALL + 5:
+        p.send(batch)
+        for _ in range(BATCH):
+            number = p.expect("PUBACK" if qos == 1 else "PUBREC").id
+            if qos == 2:
+                p.pubrel(number)
+                p.expect("PUBCOMP", id=number)
+        total += BATCH
+    ids = {s.expect_publish(ack=False).id for _ in range(ALL)}
+    assert ids == set(range(1, ALL + 1))
+    s.expect_nothing()
+    for number in (1, 4711, ALL):  # only what is acknowledged comes free
+        if qos == 1:
+            s.puback(number)
+        else:
+            s.pubrec(number, 0x80)
+        assert s.expect_publish(ack=False).id == number
+    s.expect_nothing()
+
+
+@pytest.mark.config(max_inflight_messages=0, receive_maximum=ALL)
+@pytest.mark.clause("MQTT-4.3.3-8", "MQTT-4.3.3-10", "MQTT-4.3.3-11", "MQTT-3.3.4-7")
+@pytest.mark.slow
+def test_every_packet_id_can_be_in_flight_from_a_client(connect, topic):
+    c = connect("c")
+    assert c.connack.props.get("receive_max", ALL) == ALL
+    for at in range(1, ALL + 1, BATCH):
+        ids = range(at, min(at + BATCH, ALL + 1))
+        c.send(b"".join(codec.publish(5, topic("a"), b"", 2, n) for n in ids))
+        for number in ids:
+            c.expect("PUBREC", id=number, code={0, 0x10})
+    c.send(codec.publish(5, topic("a"), b"", 2, 4711, dup=True))  # a repeat is no excess
+    c.expect("PUBREC", id=4711)
+    for at in range(1, ALL + 1, BATCH):
+        ids = range(at, min(at + BATCH, ALL + 1))
+        c.send(b"".join(codec.ack(codec.PUBREL, 5, n) for n in ids))
+        for number in ids:
+            c.expect("PUBCOMP", id=number, code=0)
