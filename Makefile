@@ -10,6 +10,7 @@
 ## make tsan        all tests under ThreadSanitizer; PARTS as above
 ## make fuzz        fuzzes with libFuzzer; T="topic" a target or some (default: all), S=60 seconds for each
 ## make bench       benchmarks, with mosquitto beside it if it is installed
+## make bench-report  curves of cost, memory and latency against sessions, into docs/; ARGS="--sessions 100,1000"
 ## make install     programs, manual pages, /etc/dunlin, systemd unit; PREFIX=/usr/local DESTDIR= sysconfdir=/etc
 ## make uninstall   takes them away again
 ## make clean       removes all build folders
@@ -147,6 +148,10 @@ bench: $B/dunlin bench-bins
 	@set -e; for bench in $(BENCH_BIN); do echo "== $$bench"; $$bench; done
 	/usr/bin/python3 tests/bench/run.py --quick --build $B
 
+bench-report: ; @tests/check/packages build bench
+	@$(MAKE) all
+	@/usr/bin/python3 tests/bench/report.py --build $B $(ARGS)
+
 # ---- installing: DESTDIR, PREFIX, bindir, toolbindir, mandir, sysconfdir, unitdir ----
 
 INSTALLED = $(bindir)/dunlin $(toolbindir)/dunlin-bench \
@@ -174,6 +179,6 @@ clean:
 help:
 	@sed -nE "s,^##( |$$),,p" Makefile
 
-.PHONY: all unit-bins bench-bins run test conformance asan tsan check fuzz bench install uninstall clean help
+.PHONY: all unit-bins bench-bins run test conformance asan tsan check fuzz bench bench-report install uninstall clean help
 .SECONDARY:
 -include $(shell find $B/obj -name '*.d' 2>/dev/null)
