@@ -18,7 +18,6 @@
 #include "mqtt/encode.h"
 #include "runtime/log.h"
 
-#define HEAR_NS 4000000u /* what takes longer than that is lost with its connection */
 #define WAITING_TICKS 20u
 
 struct slice pending_client_id(const struct pending_connect *pending)
@@ -277,7 +276,7 @@ void attach_hear_before_takeover(struct worker *worker, struct connection *conne
     uint64_t until_ns = worker->reactor->read_until_ns;
     if (connection->hold != HOLD_TURN)
         return;
-    worker->reactor->read_until_ns = clock_real_ns() + HEAR_NS;
+    worker->reactor->read_until_ns = clock_real_ns() + worker->reactor->group->last_read_budget_ns;
     connection_unhold(worker, connection, HOLD_TURN);
     worker->reactor->read_until_ns = until_ns;
 }

@@ -36,8 +36,9 @@
 #define EVENTS_MAX 512    /* descriptors looked at in a turn, at most */
 #define EVENTS_PER_LOOK 4 /* descriptors between two looks at the clock */
 #define EVENTS_MIN EVENTS_PER_LOOK
-#define READ_BUDGET_NS 1000000u /* of a turn: what is left over is read in the next */
-#define TURN_LONG_NS 2000000u   /* a turn that took longer looks at fewer next time */
+#define LAST_READ_BUDGET_NS 4000000u /* what takes longer is lost with its connection */
+#define READ_BUDGET_NS 1000000u      /* of a turn: what is left over is read in the next */
+#define TURN_LONG_NS 2000000u        /* a turn that took longer looks at fewer next time */
 #define TURN_SHORT_NS 500000u
 #define MAIL_BUDGET_BYTES (256u * 1024) /* some thousand records: a millisecond or two */
 #define TIMERS_BUDGET 1000u             /* objects of each heap */
@@ -364,6 +365,7 @@ struct reactor_group *reactor_group_new(uint32_t count, const struct reactor_hoo
     group->hooks = hooks ? hooks : &no_hooks;
     group->is_clock_turned = clock_is_turned_by_file();
     group->read_budget_ns = READ_BUDGET_NS;
+    group->last_read_budget_ns = LAST_READ_BUDGET_NS;
     group->epochs = aligned_zalloc(sizeof *group->epochs);
     epoch_domain_init(group->epochs);
     pthread_mutex_init(&group->gate, NULL);

@@ -109,6 +109,7 @@ struct reactor_group {
     mail_handler mail_handlers[REACTOR_MAIL_TYPES_MAX];
     _Atomic bool is_stopping;
     bool is_clock_turned;         /* DUNLIN_TEST_CLOCK: wake every 10 ms */
+    uint64_t last_read_budget_ns; /* for what is left of a connection whose place is taken */
     uint64_t read_budget_ns;      /* of a turn; tests that count turns raise it */
     bool has_private_descriptors; /* set before the start: each reactor has a table of its own */
     pthread_mutex_t gate;         /* held while threads are started */

@@ -95,6 +95,7 @@ static inline struct harness *harness_new(uint32_t reactors, const char *text)
     BUG_ON(log_open(h->config));
     atomic_store(&h->broker.config, h->config);
     h->group = reactor_group_new(reactors, &worker_hooks);
+    h->group->last_read_budget_ns = 1000000000;
     h->group->read_budget_ns = 1000000000; /* turns are counted here, on machines of any speed */
     harness_make_tables(h, reactors);
     return h;
