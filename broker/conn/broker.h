@@ -18,6 +18,7 @@
 #include "conn/ring.h"
 #include "base/table.h"
 #include "route/index.h"
+#include "route/index_recent.h"
 #include "route/retained.h"
 #include "runtime/config.h"
 #include "runtime/listener.h"
@@ -125,6 +126,7 @@ struct worker {
     struct again again;
     struct giving_up giving_up;
     struct index_matches matches;
+    struct index_recent recent;
     uint32_t matches_wide_tick;   /* when there were last too many for one turn */
     uint16_t owner_scratch[2048]; /* owners of the matches that go to other reactors */
     uint32_t work_units;          /* done for the packet at hand beyond decoding it: see input.c */

@@ -297,7 +297,8 @@ static void publish_spread(struct worker *worker, struct connection *by,
     struct merge *merge =
         is_merging ? merge_matches(matches, by ? by->session->slot : 0, NULL) : NULL;
     publish_slice(worker, publication, matches->items, NULL, matches->count, merge);
-    merge_free(merge);
+    if (UNLIKELY(merge != NULL))
+        merge_free(merge);
 }
 
 /* Keeps, replaces or clears the retained message of the topic. */
@@ -326,6 +327,7 @@ uint32_t publish_message(struct worker *worker, struct connection *by,
         .reactor = worker->reactor->index,
         .share_policy = config->share_policy,
         .qos = publication->qos,
+        .recent = &worker->recent,
         .levels_min = publication->flags & MESSAGE_ADMIN_ONLY ? ADMIN_LEVELS_MIN : 0,
     };
     struct index_matches *matches = &worker->matches;

@@ -239,6 +239,7 @@ void worker_fini(struct worker *worker)
     pool_fini(&worker->references);
     form_cache_free(worker->forms);
     index_matches_fini(&worker->matches);
+    index_recent_fini(&worker->recent);
     mem_free(worker->topic_scratch.bytes);
     mem_free(worker->filter_scratch.bytes);
     again_free(worker);

@@ -405,6 +405,13 @@ static void shard_lock(struct index_writer *w, struct index *index, struct epoch
     pthread_mutex_lock(&w->shard->mutex);
 }
 
+/* What was looked up before this holds no more. */
+static void shard_unlock(struct index_writer *w)
+{
+    atomic_fetch_add_explicit(&w->index->changes, 1, memory_order_acq_rel);
+    pthread_mutex_unlock(&w->shard->mutex);
+}
+
 static enum err add_locked(struct index_writer *w, const struct index_path *path,
                            const struct topic_filter *filter, index_subscriber subscriber,
                            struct index_place *place)
@@ -440,7 +447,7 @@ enum err index_add(struct index *index, struct epoch_participant *me,
     struct index_writer w;
     shard_lock(&w, index, me, index_path_key(index, &path, 0, to, NULL, kind).hash);
     enum err err = add_locked(&w, &path, filter, subscriber, place);
-    pthread_mutex_unlock(&w.shard->mutex);
+    shard_unlock(&w);
     return err;
 }
 
@@ -456,7 +463,7 @@ void index_update(struct index *index, const struct index_place *place, index_su
     struct index_writer w;
     shard_lock(&w, index, NULL, topmost_hash(place->node));
     index_list_set(&place->node->subscribers, place->position, subscriber);
-    pthread_mutex_unlock(&w.shard->mutex);
+    shard_unlock(&w);
 }
 
 void index_remove(struct index *index, struct epoch_participant *me,
@@ -468,5 +475,5 @@ void index_remove(struct index *index, struct epoch_participant *me,
     w.shard->subscriptions--;
     w.shard->shared_subscriptions -= place->group != 0;
     node_prune(&w, place->node);
-    pthread_mutex_unlock(&w.shard->mutex);
+    shard_unlock(&w);
 }

@@ -70,8 +70,9 @@ static inline bool index_subscriber_retain_as_published(index_subscriber s)
     return s & 1;
 }
 
-struct index;      /* the whole */
-struct index_node; /* one filter */
+struct index;        /* the whole */
+struct index_node;   /* one filter */
+struct index_recent; /* index_recent.h */
 
 /* Where a session's subscription stands; kept by the session, 16 bytes. */
 struct index_place {
@@ -129,12 +130,13 @@ void index_matches_fini(struct index_matches *matches);
 
 /* How share groups choose (config_share_policy) and what they need to know. */
 struct index_query {
-    uint32_t reactor;     /* index of the asking reactor: its round-robin counters */
-    uint8_t share_policy; /* enum config_share_policy */
-    uint8_t qos;          /* of the message: offline members get QoS > 0 only */
-    bool only_ready;      /* nobody but members that are SLOT_READY */
-    uint32_t not_slot;    /* a member to leave out (hands its messages over), 0: none */
-    uint32_t levels_min;  /* not 0: only filters with so many levels before the first wildcard, and
+    uint32_t reactor;            /* index of the asking reactor: its round-robin counters */
+    uint8_t share_policy;        /* enum config_share_policy */
+    uint8_t qos;                 /* of the message: offline members get QoS > 0 only */
+    bool only_ready;             /* nobody but members that are SLOT_READY */
+    uint32_t not_slot;           /* a member to leave out (hands its messages over), 0: none */
+    struct index_recent *recent; /* of the asking reactor; NULL: nothing is remembered */
+    uint32_t levels_min; /* not 0: only filters with so many levels before the first wildcard, and
                              no share groups */
 };
 

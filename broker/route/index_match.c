@@ -14,6 +14,7 @@
  * a topic of n levels less than 330 * n look-ups, whatever has been subscribed.
  */
 #include "route/index_private.h"
+#include "route/index_recent.h"
 
 #define MATCHES_CAP_FIRST 64u
 
@@ -25,6 +26,7 @@ struct index_walk {
     struct index_matches *matches;
     enum err err;
     uint32_t looked_up;
+    bool has_groups; /* one at least: chooses anew each time */
 };
 
 /* A plus node whose '+' took level - 1 of the topic; depths below `depth` are done. */
@@ -83,6 +85,7 @@ static void walk_take(struct index_walk *walk, const struct index_node *node)
     struct index_group *group = atomic_load_explicit(&node->groups, memory_order_acquire);
     if (UNLIKELY(walk->query->levels_min))
         return;
+    walk->has_groups |= group != NULL;
     for (; UNLIKELY(group != NULL);
          group = atomic_load_explicit(&group->sibling, memory_order_acquire)) {
         walk_take_group(walk, group);
@@ -200,31 +203,56 @@ static void walk_prefetch(const struct index_walk *walk, const struct index_key 
     }
 }
 
-enum err index_match(struct index *index, struct slice topic, const struct index_query *query,
-                     struct index_matches *matches)
+/* Everything from the top; false: the topic has too many levels. */
+static bool walk_topic(struct index_walk *walk, struct slice topic)
+{
+    struct index_key keys[TOPIC_LEVELS_MAX + 1];
+    if (!index_path_init(walk->index, &walk->path, topic))
+        return false;
+    uint32_t count = walk_top_keys(walk, keys);
+    if (count > 1)
+        walk_prefetch(walk, keys, count);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct index_shard *shard = index_shard_of(walk->index, keys[i].hash);
+        struct index_found found;
+        index_table_find(&shard->table, &keys[i], &found);
+        walk_take(walk, found.exact);
+        walk_take(walk, found.hash);
+        if (found.plus)
+            walk_branch(walk, shard, found.plus, keys[i].levels);
+    }
+    walk->looked_up += count;
+    return true;
+}
+
+__attribute__((noinline)) static enum err match_anew(struct index *index, struct slice topic,
+                                                     const struct index_query *query,
+                                                     struct index_matches *matches,
+                                                     const struct index_recent_key *recent)
 {
     struct index_walk walk; /* not as a compound: that would clear all of its path, 2.4 KB */
-    struct index_key keys[TOPIC_LEVELS_MAX + 1];
     walk.index = index;
     walk.query = query;
     walk.matches = matches;
     walk.err = ERR_OK;
     walk.looked_up = 0;
-    matches->count = matches->lists = matches->dropped_groups = matches->looked_up = 0;
-    if (!index_path_init(index, &walk.path, topic))
+    walk.has_groups = false;
+    if (!walk_topic(&walk, topic))
         return ERR_LIMIT;
-    uint32_t count = walk_top_keys(&walk, keys);
-    if (count > 1)
-        walk_prefetch(&walk, keys, count);
-    for (uint32_t i = 0; i < count; i++) {
-        const struct index_shard *shard = index_shard_of(index, keys[i].hash);
-        struct index_found found;
-        index_table_find(&shard->table, &keys[i], &found);
-        walk_take(&walk, found.exact);
-        walk_take(&walk, found.hash);
-        if (found.plus)
-            walk_branch(&walk, shard, found.plus, keys[i].levels);
-    }
-    matches->looked_up = walk.looked_up + count;
+    matches->looked_up = walk.looked_up;
+    if (recent && !walk.err && !walk.has_groups)
+        index_recent_put(recent, topic, matches);
     return walk.err;
+}
+
+enum err index_match(struct index *index, struct slice topic, const struct index_query *query,
+                     struct index_matches *matches)
+{
+    struct index_recent_key key;
+    matches->count = matches->lists = matches->dropped_groups = matches->looked_up = 0;
+    if (!query->recent || query->levels_min)
+        return match_anew(index, topic, query, matches, NULL);
+    if (index_recent_get(query->recent, index, topic, matches, &key))
+        return ERR_OK;
+    return match_anew(index, topic, query, matches, &key);
 }

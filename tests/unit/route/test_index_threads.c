@@ -8,6 +8,8 @@
 
 #include <pthread.h>
 
+#include "route/index_recent.h"
+
 #define THREADS 3u
 #define TURNS 1500u
 #define OPERATIONS 12u /* a turn */
@@ -26,6 +28,7 @@ struct crowd {
     uint64_t random;
     struct index_place places[SESSIONS][ARRAY_COUNT(filters)];
     bool is_there[SESSIONS][ARRAY_COUNT(filters)];
+    struct index_recent recent;
 };
 
 static uint32_t crowd_below(struct crowd *crowd, uint32_t end)
@@ -60,7 +63,7 @@ static void crowd_toggle(struct crowd *crowd, struct epoch_participant *me)
 static void crowd_match(struct crowd *crowd, struct index_matches *matches)
 {
     struct slice topic = slice_str(topics[crowd_below(crowd, ARRAY_COUNT(topics))]);
-    struct index_query query = {.reactor = crowd->number, .qos = 1};
+    struct index_query query = {.reactor = crowd->number, .qos = 1, .recent = &crowd->recent};
     struct index_match chosen;
     bool found[ARRAY_COUNT(filters) + 1] = {false};
     query.share_policy = (uint8_t)crowd_below(crowd, 3);
@@ -98,6 +101,7 @@ static void *crowd_run(void *ctx)
         }
     }
     index_matches_fini(&matches);
+    index_recent_fini(&crowd->recent);
     epoch_sleep(me);
     return NULL;
 }

@@ -1,0 +1,115 @@
+/*
+ * index_recent.c: see index_recent.h.
+ */
+#include "route/index_recent.h"
+
+#include "base/mem.h"
+#include "route/index_private.h"
+
+#define RECENT_ENTRIES 256u /* a power of two */
+#define RECENT_MATCHES 4u
+#define RECENT_TOPIC_MAX 100u
+
+struct index_recent_entry {
+    uint64_t changes; /* of the index, when it was looked up */
+    uint32_t tag;     /* of the topic that is kept */
+    uint32_t other;   /* of the one that came last and was not */
+    uint16_t topic_bytes;
+    uint8_t count, lists;
+    bool is_kept;
+    uint8_t topic[RECENT_TOPIC_MAX];
+    _Alignas(8) struct index_match items[RECENT_MATCHES];
+};
+
+_Static_assert(sizeof(struct index_recent_entry) == 192, "three cache lines");
+
+void index_recent_fini(struct index_recent *recent)
+{
+    mem_free(recent->entries);
+    *recent = (struct index_recent){0};
+}
+
+static uint64_t load_u64(const uint8_t *at)
+{
+    uint64_t x;
+    memcpy(&x, at, sizeof(x));
+    return x;
+}
+
+/* Four words spread over the topic: what tells the topics of a fleet apart is seldom in its first
+   bytes. Collisions cost a look-up, no more, so there is no seed. */
+static uint32_t topic_tag(struct slice topic)
+{
+    uint64_t x = topic.len;
+    if (topic.len < sizeof(x)) {
+        for (size_t i = 0; i < topic.len; i++)
+            x = x << 8 | topic.ptr[i];
+    } else {
+        size_t step = (topic.len - sizeof(x)) / 4;
+        x = (x ^ load_u64(topic.ptr + step)) * INDEX_RADIX;
+        x = (x ^ x >> 32 ^ load_u64(topic.ptr + 2 * step)) * INDEX_RADIX;
+        x = (x ^ x >> 32 ^ load_u64(topic.ptr + 3 * step)) * INDEX_RADIX;
+        x = (x ^ x >> 32 ^ load_u64(topic.ptr + topic.len - sizeof(x)));
+    }
+    x *= INDEX_RADIX;
+    return (uint32_t)(x >> 32);
+}
+
+static bool entry_answers(const struct index_recent_entry *entry,
+                          const struct index_recent_key *key, struct slice topic)
+{
+    return entry->tag == key->tag && entry->changes == key->changes && entry->is_kept &&
+           entry->topic_bytes == topic.len && memcmp(entry->topic, topic.ptr, topic.len) == 0;
+}
+
+/* The place for a topic with this tag. NULL: no memory for any. */
+static struct index_recent_entry *recent_entry(struct index_recent *recent, uint32_t tag)
+{
+    if (UNLIKELY(!recent->entries)) {
+        recent->entries = mem_zalloc(RECENT_ENTRIES * sizeof(*recent->entries));
+        if (!recent->entries)
+            return NULL;
+    }
+    return &recent->entries[tag & (RECENT_ENTRIES - 1)];
+}
+
+bool index_recent_get(struct index_recent *recent, const struct index *index, struct slice topic,
+                      struct index_matches *matches, struct index_recent_key *key)
+{
+    key->entry = NULL;
+    if (topic.len > RECENT_TOPIC_MAX)
+        return false;
+    key->changes = atomic_load_explicit(&index->changes, memory_order_acquire);
+    key->tag = topic_tag(topic);
+    struct index_recent_entry *entry = recent_entry(recent, key->tag);
+    if (!entry)
+        return false;
+    if (!entry_answers(entry, key, topic)) {
+        if (entry->other == key->tag || entry->tag == key->tag)
+            key->entry = entry; /* the second time, or since a change */
+        entry->other = key->tag;
+        return false;
+    }
+    if (UNLIKELY(matches->cap < RECENT_MATCHES) && index_matches_reserve(matches, RECENT_MATCHES))
+        return false;
+    matches->count = entry->count;
+    matches->lists = entry->lists;
+    memcpy(matches->items, entry->items, sizeof(entry->items));
+    return true;
+}
+
+void index_recent_put(const struct index_recent_key *key, struct slice topic,
+                      const struct index_matches *matches)
+{
+    struct index_recent_entry *entry = key->entry;
+    if (!entry || matches->count > RECENT_MATCHES)
+        return;
+    entry->changes = key->changes;
+    entry->tag = key->tag;
+    entry->topic_bytes = (uint16_t)topic.len;
+    entry->count = (uint8_t)matches->count;
+    entry->lists = (uint8_t)matches->lists;
+    entry->is_kept = true;
+    memcpy(entry->topic, topic.ptr, topic.len);
+    memcpy(entry->items, matches->items, matches->count * sizeof(entry->items[0]));
+}
