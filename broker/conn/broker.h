@@ -132,7 +132,8 @@ struct worker {
     uint32_t work_units;          /* done for the packet at hand beyond decoding it: see input.c */
     uint64_t publish_serial;      /* tells publications apart, for the cache of encoded forms */
     struct form_cache *forms;
-    bool is_spreading;     /* the publication at hand has several subscribers here */
+    bool is_spreading;            /* the publication at hand has several subscribers here */
+    struct connection *passed_to; /* the packet at hand went there, as it came, and nowhere else */
     uint32_t spread_count; /* matches of publications that were spread at once in this turn */
     struct connection *dirty_first, **dirty_last; /* have output to write this turn */
     struct listener listeners[LISTENERS_MAX];

@@ -20,6 +20,7 @@
 #include "conn/again.h"
 #include "conn/output.h"
 #include "conn/pause.h"
+#include "conn/run.h"
 
 #define TAIL_DIRECT_BYTES 16384u
 #define TAIL_RESERVE_BYTES 65536u /* packets up to this size may end somewhat above memory_limit */
@@ -28,7 +29,7 @@
  * keep us busy. */
 #define CONNECT_PACKET_BYTES_MAX (512u * 1024u)
 
-static uint32_t input_packet_bytes_max(struct worker *worker, const struct connection *connection)
+uint32_t input_packet_bytes_max(struct worker *worker, const struct connection *connection)
 {
     uint32_t max = broker_config(worker->broker)->max_packet_bytes;
     if (max == 0)
@@ -109,7 +110,10 @@ size_t connection_input(struct worker *worker, struct connection *connection, st
         in = slice_skip(in, frame.size);
         connection->last_packet_tick = worker->reactor->now_tick;
         metric_add(worker_metrics(worker), METRIC_MESSAGES_RECEIVED, 1);
+        worker->passed_to = NULL;
         dispatch_packet(worker, connection, &frame);
+        if (worker->passed_to && frame.type == PACKET_PUBLISH)
+            in = slice_skip(in, run_follow(worker, connection, &frame, in));
         if (UNLIKELY(connection->out_bytes > worker->output_high_bytes))
             input_brake(worker, connection);
         if (input_is_long(worker, &units) && in.len && connection->state != CONNECTION_CLOSING)

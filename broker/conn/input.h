@@ -8,6 +8,8 @@
 
 /* Reads once and handles what came. */
 void input_read(struct worker *worker, struct connection *connection);
+/* The largest packet that is taken from the peer as things stand. */
+uint32_t input_packet_bytes_max(struct worker *worker, const struct connection *connection);
 /* Handles one whole packet (the handler table's entry for its type and the connection's state). */
 void dispatch_packet(struct worker *worker, struct connection *connection,
                      const struct frame *frame);

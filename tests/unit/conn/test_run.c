@@ -1,0 +1,304 @@
+/*
+ * test_run.c: packets of one topic that are passed on in one piece, against the same packets that
+ * are not: with a PINGREQ between any two of them each goes the long way.
+ */
+#include "harness.h"
+
+#include "mqtt/version.h"
+
+#define PUBLISHER "publisher"
+#define SUBSCRIBER "subscriber"
+
+struct scene {
+    const char *config;
+    uint8_t publisher_version, subscriber_version;
+    uint32_t packet_bytes_max; /* of the subscriber, 0: none */
+    const char *filters[3];    /* NULL: no more */
+    bool has_second;           /* one more subscriber, to "a/often" */
+};
+
+/* What one way of sending came to. */
+struct outcome {
+    uint8_t *bytes; /* all that the subscriber got */
+    size_t len;
+    uint64_t metrics[METRIC_COUNT];
+    uint64_t dropped;
+    uint64_t messages_in, bytes_in, messages_out, bytes_out;
+    uint64_t long_ways; /* publications that were routed one by one */
+};
+
+struct stream {
+    uint64_t random;
+    uint8_t bytes[60000];
+    uint32_t starts[2000], count, len;
+};
+
+static uint32_t below(struct stream *s, uint32_t end)
+{
+    s->random ^= s->random << 13;
+    s->random ^= s->random >> 7;
+    s->random ^= s->random << 17;
+    return (uint32_t)(s->random >> 33) % end;
+}
+
+static void stream_add(struct stream *s, uint8_t first, const struct packet *p)
+{
+    s->starts[s->count++] = s->len;
+    s->bytes[s->len++] = first;
+    s->len += put_varint(s->bytes + s->len, p->len);
+    memcpy(s->bytes + s->len, p->bytes, p->len);
+    s->len += p->len;
+}
+
+static uint32_t random_payload_bytes(struct stream *s)
+{
+    static const uint32_t around[] = {0, 1, 63, 110, 117, 127, 128, 200, 300, 2047, 2048, 4100};
+    uint32_t dice = below(s, 40);
+    return dice < ARRAY_COUNT(around) ? around[dice] : below(s, 40);
+}
+
+/* Mostly one topic at QoS 0; now and then something that must not be taken for it. */
+static void stream_add_random(struct stream *s, uint8_t version)
+{
+    static const char *const topics[] = {"a/often", "a/oftem", "a/often/", "b", "a/ofte"};
+    uint32_t dice = below(s, 30);
+    struct packet p = {0};
+    uint8_t first = 0x30;
+    put_string(&p, dice < 5 ? topics[dice] : topics[0]);
+    if (dice == 6)
+        first = 0x31;
+    if (dice == 7)
+        first = 0x32, put_u16(&p, 1 + s->count);
+    if (version == MQTT_5 && dice == 8)
+        put_u8(&p, 2), put_u8(&p, 0x01), put_u8(&p, 1); /* Payload Format Indicator */
+    else if (version == MQTT_5)
+        put_u8(&p, 0);
+    for (uint32_t i = random_payload_bytes(s); i > 0; i--)
+        put_u8(&p, 'a' + s->count % 26);
+    stream_add(s, first, &p);
+}
+
+static void stream_make(struct stream *s, uint64_t seed, uint8_t version)
+{
+    memset(s, 0, sizeof(*s));
+    s->random = seed * 0x9E3779B97F4A7C15ull + 1;
+    uint32_t count = 20 + below(s, 300);
+    while (s->count < count && s->len < sizeof(s->bytes) - 8300)
+        stream_add_random(s, version);
+    s->starts[s->count] = s->len;
+}
+
+static struct client *scene_client(struct harness *h, const char *id, uint8_t version,
+                                   uint32_t packet_bytes_max)
+{
+    struct client *client = client_new(h, 0);
+    client->version = version;
+    client_connect_as(
+        client,
+        (struct connect){.id = id, .clean_start = true, .packet_bytes_max = packet_bytes_max});
+    harness_settle(h);
+    client_expect(client, PACKET_CONNACK);
+    return client;
+}
+
+/* The packets in one go, or with a PINGREQ after each. */
+static void stream_send(const struct stream *s, struct client *publisher, bool has_pings)
+{
+    static uint8_t whole[sizeof(s->bytes) + 2 * ARRAY_COUNT(s->starts)];
+    uint32_t len = 0;
+    for (uint32_t i = 0; i < s->count; i++) {
+        uint32_t bytes = s->starts[i + 1] - s->starts[i];
+        memcpy(whole + len, s->bytes + s->starts[i], bytes);
+        len += bytes;
+        if (has_pings)
+            whole[len++] = 0xC0, whole[len++] = 0;
+    }
+    client_send(publisher, whole, len);
+}
+
+static struct outcome play(const struct scene *scene, const struct stream *s, bool has_pings)
+{
+    struct outcome outcome = {0};
+    struct harness *h = harness_new(1, scene->config);
+    struct client *publisher = scene_client(h, PUBLISHER, scene->publisher_version, 0);
+    struct client *subscriber =
+        scene_client(h, SUBSCRIBER, scene->subscriber_version, scene->packet_bytes_max);
+    for (uint32_t i = 0; i < 3 && scene->filters[i]; i++)
+        client_subscribe(subscriber, scene->filters[i], 0);
+    if (scene->has_second)
+        client_subscribe(scene_client(h, "second", MQTT_3_1_1, 0), "a/often", 0);
+    uint64_t serial = harness_worker(h, 0)->publish_serial;
+    stream_send(s, publisher, has_pings);
+    for (int i = 0; i < 20; i++) {
+        harness_settle(h);
+        client_read(subscriber);
+    }
+    outcome.long_ways = harness_worker(h, 0)->publish_serial - serial;
+    outcome.len = subscriber->in_len;
+    outcome.bytes = malloc(subscriber->in_len + 1);
+    memcpy(outcome.bytes, subscriber->in, subscriber->in_len);
+    for (int i = 0; i < METRIC_COUNT; i++)
+        outcome.metrics[i] = harness_metric(h, i);
+    for (int i = 0; i < DROP_COUNT; i++)
+        outcome.dropped += harness_dropped(h, i);
+    struct session *from = harness_session(h, PUBLISHER, NULL);
+    struct session *to = harness_session(h, SUBSCRIBER, NULL);
+    outcome.messages_in = from->messages_in, outcome.bytes_in = from->bytes_in;
+    outcome.messages_out = to->messages_out, outcome.bytes_out = to->bytes_out;
+    harness_free(h);
+    return outcome;
+}
+
+static void expect_equal(const struct outcome *one, const struct outcome *other)
+{
+    static const enum metric same[] = {METRIC_PUBLISH_RECEIVED, METRIC_PUBLISH_BYTES_RECEIVED,
+                                       METRIC_PUBLISH_SENT, METRIC_PUBLISH_BYTES_SENT};
+    assert_int_equal(one->len, other->len);
+    assert_memory_equal(one->bytes, other->bytes, one->len);
+    for (size_t i = 0; i < ARRAY_COUNT(same); i++)
+        assert_int_equal(one->metrics[same[i]], other->metrics[same[i]]);
+    assert_int_equal(one->dropped, other->dropped);
+    assert_int_equal(one->messages_in, other->messages_in);
+    assert_int_equal(one->bytes_in, other->bytes_in);
+    assert_int_equal(one->messages_out, other->messages_out);
+    assert_int_equal(one->bytes_out, other->bytes_out);
+}
+
+/* Both ways come to the same. Returns how many packets the run spared the long way. */
+static uint64_t compare(const struct scene *scene, uint64_t seed)
+{
+    static struct stream s;
+    stream_make(&s, seed, scene->publisher_version);
+    struct outcome run = play(scene, &s, false), single = play(scene, &s, true);
+    assert_int_equal(single.messages_in, s.count);
+    assert_int_equal(single.metrics[METRIC_MESSAGES_RECEIVED],
+                     run.metrics[METRIC_MESSAGES_RECEIVED] + s.count);
+    expect_equal(&run, &single);
+    free(run.bytes);
+    free(single.bytes);
+    return single.long_ways - run.long_ways;
+}
+
+#define PLAIN .publisher_version = MQTT_3_1_1, .subscriber_version = MQTT_3_1_1
+
+static void run_is_what_single_packets_are(void **state)
+{
+    (void)state;
+    uint64_t spared = 0;
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        struct scene scene = {.config = "max_queued_messages 0\n", PLAIN, .filters = {"a/#"}};
+        if (seed % 3 == 0)
+            scene.publisher_version = scene.subscriber_version = MQTT_5;
+        if (seed % 2 == 0)
+            scene.filters[0] = "a/often";
+        spared += compare(&scene, seed);
+    }
+    assert_true(spared > 2000);
+}
+
+static void packets_of_another_version_are_not_passed_on(void **state)
+{
+    (void)state;
+    struct scene up = {"max_queued_messages 0\n", MQTT_3_1_1, MQTT_5, .filters = {"a/#"}};
+    struct scene down = {"max_queued_messages 0\n", MQTT_5, MQTT_3_1_1, .filters = {"a/#"}};
+    assert_int_equal(compare(&up, 71), 0);
+    assert_int_equal(compare(&down, 72), 0);
+}
+
+static void limits_of_either_side_hold_within_a_run(void **state)
+{
+    (void)state;
+    static const struct scene scenes[] = {
+        {"max_queued_messages 5\n", PLAIN, .filters = {"a/#"}},
+        {"max_queued_messages 0\nmax_queued_bytes 700\n", PLAIN, .filters = {"a/#"}},
+        {"message_size_limit 30\n", PLAIN, .filters = {"a/#"}},
+        {"max_queued_messages 0\n", MQTT_5, MQTT_5, .packet_bytes_max = 60, .filters = {"a/#"}},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(scenes); i++) {
+        for (uint64_t seed = 100; seed < 110; seed++)
+            compare(&scenes[i], seed);
+    }
+}
+
+static void two_subscribers_and_shared_ones_get_what_they_would(void **state)
+{
+    (void)state;
+    static const struct scene scenes[] = {
+        {"", PLAIN, .filters = {"a/often"}, .has_second = true},
+        {"", PLAIN, .filters = {"$share/g/a/often"}},
+        {"", PLAIN, .filters = {"a/often", "a/#", "+/often"}},
+        {"", PLAIN, .filters = {"b"}},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(scenes); i++) {
+        for (uint64_t seed = 200; seed < 205; seed++)
+            compare(&scenes[i], seed);
+    }
+}
+
+/* The end of what was read is in the middle of a packet, wherever that is. */
+static void run_may_be_cut_at_any_byte(void **state)
+{
+    (void)state;
+    struct harness *h = harness_new(1, "");
+    struct client *subscriber = client_of(h, 0, SUBSCRIBER, 0);
+    struct client *publisher = client_of(h, 0, PUBLISHER, 0);
+    static const uint8_t packet[] = {0x30, 6, 0, 1, 'a', 0, 'x', 'y'};
+    uint8_t three[3 * sizeof(packet)];
+    for (int i = 0; i < 3; i++)
+        memcpy(three + i * sizeof(packet), packet, sizeof(packet));
+    client_subscribe(subscriber, "a", 0);
+    for (size_t cut = 0; cut <= sizeof(three); cut++) {
+        client_send(publisher, three, cut);
+        harness_settle(h);
+        client_send(publisher, three + cut, sizeof(three) - cut);
+        harness_settle(h);
+        for (int i = 0; i < 3; i++)
+            client_expect_publish(subscriber, "xy");
+        client_expect_nothing(subscriber);
+    }
+    harness_free(h);
+}
+
+/* A slow reader loses messages, and every one of them is counted. */
+static void nothing_is_lost_uncounted_when_the_subscriber_does_not_read(void **state)
+{
+    (void)state;
+    struct harness *h = harness_new(1, "max_queued_messages 100\n");
+    struct client *subscriber = client_of(h, 0, SUBSCRIBER, 0);
+    struct client *publisher = client_of(h, 0, PUBLISHER, 0);
+    static struct stream s;
+    uint64_t got = 0;
+    client_subscribe(subscriber, "a/often", 0);
+    memset(&s, 0, sizeof(s));
+    for (int i = 0; i < 400; i++) {
+        struct packet p = {0};
+        put_string(&p, "a/often"), put_u8(&p, 0);
+        put_bytes(&p, s.bytes, 100);
+        stream_add(&s, 0x30, &p);
+    }
+    s.starts[s.count] = s.len;
+    for (int i = 0; i < 30; i++) {
+        stream_send(&s, publisher, false);
+        harness_settle(h);
+        struct connection *to = harness_session(h, SUBSCRIBER, NULL)->sink;
+        assert_in_range(to->out_bytes, 0, 100 * s.starts[1]);
+    }
+    while (client_next(subscriber) || (harness_settle(h), client_next(subscriber)))
+        got += subscriber->type == PACKET_PUBLISH;
+    assert_true(harness_dropped(h, DROP_SLOW_QOS0) > 0);
+    assert_int_equal(got + harness_dropped(h, DROP_SLOW_QOS0), 30 * 400);
+    harness_free(h);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(run_is_what_single_packets_are),
+        cmocka_unit_test(packets_of_another_version_are_not_passed_on),
+        cmocka_unit_test(limits_of_either_side_hold_within_a_run),
+        cmocka_unit_test(two_subscribers_and_shared_ones_get_what_they_would),
+        cmocka_unit_test(run_may_be_cut_at_any_byte),
+        cmocka_unit_test(nothing_is_lost_uncounted_when_the_subscriber_does_not_read),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
