@@ -31,6 +31,7 @@ enum io_kind { IO_LISTENER, IO_CONNECTION };
 
 enum mail_type {
     MAIL_DELIVER,    /* a publication and who of yours gets it */
+    MAIL_RUN,        /* packets of one topic for one session of yours */
     MAIL_TAKEOVER,   /* hand this session over to a connection of mine, or end it */
     MAIL_HANDOVER,   /* to oneself: the fence has passed, send the session now */
     MAIL_ARRIVE,     /* here is the session, or word that it is gone */
@@ -111,6 +112,15 @@ struct giving_up {
 
 #define LISTENERS_MAX (2 * CONFIG_LISTENERS_MAX) /* sockets: a name may have several addresses */
 
+/* Where the packet at hand went as it came, if to one session and nowhere else: see run.h. */
+struct passed_on {
+    struct connection *here; /* a client of this reactor; NULL: none */
+    bool by_mail;            /* or there: */
+    uint16_t reactor;
+    index_subscriber subscriber;
+    uint32_t generation; /* of its slot */
+};
+
 struct worker {
     _Alignas(64) struct reactor *reactor; /* no cache line is shared with another worker */
     struct broker *broker;
@@ -132,8 +142,8 @@ struct worker {
     uint32_t work_units;          /* done for the packet at hand beyond decoding it: see input.c */
     uint64_t publish_serial;      /* tells publications apart, for the cache of encoded forms */
     struct form_cache *forms;
-    bool is_spreading;            /* the publication at hand has several subscribers here */
-    struct connection *passed_to; /* the packet at hand went there, as it came, and nowhere else */
+    bool is_spreading; /* the publication at hand has several subscribers here */
+    struct passed_on passed;
     uint32_t spread_count; /* matches of publications that were spread at once in this turn */
     struct connection *dirty_first, **dirty_last; /* have output to write this turn */
     struct listener listeners[LISTENERS_MAX];

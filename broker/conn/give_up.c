@@ -80,7 +80,7 @@ static bool hand_over(struct give_up *give_up, const struct delivery *delivery)
     }
     struct publication publication = publication_of_message(delivery->message);
     publication.flags |= MESSAGE_HANDED_OVER;
-    publish_to_slot(worker, &publication, &match);
+    publish_to_slot(worker, &publication, &match, 0);
     publication_fini(&publication);
     return true;
 }

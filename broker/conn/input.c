@@ -110,9 +110,10 @@ size_t connection_input(struct worker *worker, struct connection *connection, st
         in = slice_skip(in, frame.size);
         connection->last_packet_tick = worker->reactor->now_tick;
         metric_add(worker_metrics(worker), METRIC_MESSAGES_RECEIVED, 1);
-        worker->passed_to = NULL;
+        worker->passed.here = NULL;
+        worker->passed.by_mail = false;
         dispatch_packet(worker, connection, &frame);
-        if (worker->passed_to && frame.type == PACKET_PUBLISH)
+        if ((worker->passed.here || worker->passed.by_mail) && frame.type == PACKET_PUBLISH)
             in = slice_skip(in, run_follow(worker, connection, &frame, in));
         if (UNLIKELY(connection->out_bytes > worker->output_high_bytes))
             input_brake(worker, connection);

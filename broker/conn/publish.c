@@ -197,11 +197,14 @@ static void mail_one(struct worker *worker, uint16_t to, struct publication *pub
 }
 
 void publish_to_slot(struct worker *worker, struct publication *publication,
-                     const struct index_match *match)
+                     const struct index_match *match, uint32_t generation)
 {
     uint16_t owner;
-    if (deliver_if_mine(worker, publication, match, NULL, 0, &owner))
-        mail_one(worker, owner, publication, match, publish_generation(worker, match), NULL);
+    if (!deliver_if_mine(worker, publication, match, NULL, generation, &owner))
+        return;
+    if (!generation)
+        generation = publish_generation(worker, match);
+    mail_one(worker, owner, publication, match, generation, NULL);
 }
 
 /* A message of a share group whose member ended before it came there: another one gets it, by mail,
@@ -226,6 +229,16 @@ static void share_again(struct worker *worker, struct publication *publication, 
              publish_generation(worker, &match), NULL);
 }
 
+/* If the match is the only one, packets that follow may go the same way: see run.h. */
+static void note_passed(struct worker *worker, uint16_t to, const struct index_match *match)
+{
+    struct passed_on *passed = &worker->passed;
+    passed->by_mail = !index_subscriber_no_local(match->subscriber);
+    passed->reactor = to;
+    passed->subscriber = match->subscriber;
+    passed->generation = match->extra;
+}
+
 /* One record for each other reactor that owns some of the matches left over (packed to the front of
  * `items`, with their generations in `extra`). */
 static void mail_rest(struct worker *worker, struct publication *publication,
@@ -238,6 +251,8 @@ static void mail_rest(struct worker *worker, struct publication *publication,
             same += worker->owner_scratch[i] == to;
         struct mail_deliver *mail = post_deliver(worker, to, publication, same, 0);
         struct mail_target *target = mail ? (struct mail_target *)(mail + 1) : NULL;
+        if (mail)
+            note_passed(worker, to, &items[0]);
         for (uint32_t i = 0; i < count; i++) {
             if (worker->owner_scratch[i] != to) {
                 worker->owner_scratch[left] = worker->owner_scratch[i];
@@ -342,7 +357,7 @@ uint32_t publish_message(struct worker *worker, struct connection *by,
     if (count)
         publish_spread(worker, by, publication);
     if (!is_for_one || !publication->packet.len)
-        worker->passed_to = NULL;
+        worker->passed = (struct passed_on){0};
     return count;
 }
 

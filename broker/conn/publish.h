@@ -18,9 +18,10 @@ uint32_t publish_message(struct worker *worker, struct connection *by,
 void publish_own(struct worker *worker, struct slice topic, struct slice payload, uint8_t qos,
                  uint8_t flags);
 
-/* One delivery to a session of any reactor: here at once, elsewhere by mail. */
+/* One delivery to a session of any reactor: here at once, elsewhere by mail. `generation`: of the
+   session that is meant, 0 when the match is of this turn. */
 void publish_to_slot(struct worker *worker, struct publication *publication,
-                     const struct index_match *match);
+                     const struct index_match *match, uint32_t generation);
 
 /* MAIL_DELIVER */
 void publish_mail_deliver(struct reactor *reactor, void *payload, uint32_t bytes);

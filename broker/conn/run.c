@@ -4,6 +4,8 @@
  *   first packet   30 | length | topic | (5.0: no properties) | payload
  *   the next ones  30 | length | the same bytes               | payload       ... -> one piece
  *
+ *   struct mail_run | those packets                              to a session of another reactor
+ *
  * Cost: some 60 instructions a packet, of which the comparison of the topic is a third; the long way
  * takes 1,200.
  */
@@ -12,8 +14,18 @@
 #include "base/assert.h"
 #include "conn/input.h"
 #include "conn/output.h"
+#include "conn/publish.h"
 #include "runtime/log.h"
 #include "session/session.h"
+
+#define RUN_MAIL_BYTES 8192u /* of packets in one record */
+
+struct mail_run {
+    index_subscriber subscriber;
+    uint32_t generation; /* of its slot */
+    uint32_t packets_bytes;
+    uint8_t version; /* of the publisher */
+};
 
 /* What a run may not exceed, so that no packet of it meets a limit. */
 struct run_limits {
@@ -38,32 +50,36 @@ static uint32_t smaller_unless_0(uint32_t a, uint32_t limit)
     return limit ? smaller(a, limit) : a;
 }
 
-/* How much more the output of `to` takes before is_too_slow() of deliver.c would look twice. */
+/* What the publisher may send. */
+static void limit_input(struct worker *worker, const struct connection *connection,
+                        struct run_limits *limits)
+{
+    uint32_t payload_max = broker_config(worker->broker)->message_bytes_max;
+    limits->packet_bytes =
+        smaller(limits->packet_bytes, input_packet_bytes_max(worker, connection));
+    limits->payload_bytes = smaller_unless_0(limits->payload_bytes, payload_max);
+}
+
+/* What `to` takes, and how much more before is_too_slow() of deliver.c would look twice. */
 static void limit_output(struct worker *worker, const struct connection *to,
                          struct run_limits *limits)
 {
     const struct config *config = broker_config(worker->broker);
     uint32_t bytes = smaller_unless_0(worker->output_flush_bytes, config->max_queued_bytes);
-    uint32_t packets = RUN_PACKETS_MAX;
-    if (config->max_queued_messages)
-        packets = config->max_queued_messages > to->out_publishes
-                      ? smaller(packets, config->max_queued_messages - to->out_publishes)
-                      : 0;
-    limits->packets = packets;
-    limits->bytes = to->out_bytes < bytes ? bytes - to->out_bytes : 0;
+    uint32_t queued = config->max_queued_messages;
+    if (queued)
+        limits->packets =
+            queued > to->out_publishes ? smaller(limits->packets, queued - to->out_publishes) : 0;
+    limits->bytes = smaller(limits->bytes, to->out_bytes < bytes ? bytes - to->out_bytes : 0);
+    limits->packet_bytes = smaller(limits->packet_bytes, to->packet_bytes_max);
 }
 
-static struct run_limits run_limits_of(struct worker *worker, const struct connection *connection,
-                                       const struct connection *to)
-{
-    const struct config *config = broker_config(worker->broker);
-    struct run_limits limits;
-    limit_output(worker, to, &limits);
-    limits.packet_bytes = smaller_unless_0(smaller(CHUNK_ROOM, to->packet_bytes_max),
-                                           input_packet_bytes_max(worker, connection));
-    limits.payload_bytes = smaller_unless_0(OUTPUT_REFERENCE_BYTES - 1, config->message_bytes_max);
-    return limits;
-}
+static const struct run_limits limits_first = {
+    .packets = RUN_PACKETS_MAX,
+    .bytes = UINT32_MAX,
+    .packet_bytes = CHUNK_ROOM,
+    .payload_bytes = OUTPUT_REFERENCE_BYTES - 1,
+};
 
 /* Adds the packet at the start of `in` to the run if it begins with `first` and, after its length,
    with `head`. */
@@ -90,48 +106,144 @@ static inline bool run_add(struct run *run, struct slice in, uint8_t first, stru
     return true;
 }
 
-static void count_run(struct worker *worker, struct connection *connection, struct connection *to,
-                      const struct run *run)
+/* What the packets of a run have in common after their length: the topic, and that there are no
+   properties. */
+static struct slice run_head(const struct frame *frame, uint8_t version)
+{
+    uint32_t topic_bytes = (uint32_t)frame->body.ptr[0] << 8 | frame->body.ptr[1];
+    return slice_of(frame->body.ptr, 2 + topic_bytes + (version == MQTT_5));
+}
+
+/* The packets at the start of `in` that begin as `frame` does, within the limits. */
+static struct run run_gather(const struct frame *frame, uint8_t version, struct slice in,
+                             const struct run_limits *limits)
+{
+    struct run run = {0};
+    struct slice head = run_head(frame, version);
+    uint8_t first = (uint8_t)(frame->type << 4 | frame->flags);
+    while (run.packets < limits->packets &&
+           run_add(&run, slice_skip(in, run.bytes), first, head, limits))
+        ;
+    return run;
+}
+
+static void count_in(struct worker *worker, struct connection *connection, const struct run *run)
 {
     struct metrics *metrics = worker_metrics(worker);
     metric_add(metrics, METRIC_MESSAGES_RECEIVED, run->packets);
     metric_add(metrics, METRIC_PUBLISH_RECEIVED, run->packets);
     metric_add(metrics, METRIC_PUBLISH_BYTES_RECEIVED, run->payload_bytes);
+    connection->session->messages_in += run->packets;
+    connection->session->bytes_in += run->payload_bytes;
+}
+
+static void count_out(struct worker *worker, struct connection *to, const struct run *run)
+{
+    struct metrics *metrics = worker_metrics(worker);
     metric_add(metrics, METRIC_MESSAGES_SENT, run->packets);
     metric_add(metrics, METRIC_PUBLISH_SENT, run->packets);
     metric_add(metrics, METRIC_PUBLISH_BYTES_SENT, run->payload_bytes);
-    connection->session->messages_in += run->packets;
-    connection->session->bytes_in += run->payload_bytes;
     to->session->messages_out += run->packets;
     to->session->bytes_out += run->payload_bytes;
     to->out_publishes += run->packets;
 }
 
-/* What the packets of a run have in common after their length: the topic, and that there are no
-   properties. */
-static struct slice run_head(const struct connection *connection, const struct frame *frame)
+/* Into the output of a client of this reactor. False: nothing was done. */
+static bool run_append(struct worker *worker, struct connection *to, struct slice in,
+                       const struct run *run)
 {
-    uint32_t topic_bytes = (uint32_t)frame->body.ptr[0] << 8 | frame->body.ptr[1];
-    return slice_of(frame->body.ptr, 2 + topic_bytes + (connection->version == MQTT_5));
+    if (run->packets == 0 || !memory_has_room(worker, run->bytes) ||
+        !output_append(worker, to, in.ptr, run->bytes))
+        return false;
+    count_out(worker, to, run);
+    return true;
+}
+
+static bool takes_runs(const struct connection *to)
+{
+    return to->state == CONNECTION_CONNECTED && !to->is_blocked && !log_is_on(LOG_DEBUG_);
+}
+
+/* Into a record for the reactor that has the session. False: nothing was done. */
+static bool run_post(struct worker *worker, const struct connection *connection, struct slice in,
+                     const struct run *run)
+{
+    const struct passed_on *passed = &worker->passed;
+    if (run->packets == 0 || !memory_has_room(worker, run->bytes))
+        return false;
+    uint32_t bytes = (uint32_t)sizeof(struct mail_run) + run->bytes;
+    struct mail_run *mail = mailbox_post(worker->reactor, passed->reactor, MAIL_RUN, bytes);
+    if (!mail)
+        return false;
+    *mail = (struct mail_run){
+        .subscriber = passed->subscriber,
+        .generation = passed->generation,
+        .packets_bytes = run->bytes,
+        .version = connection->version,
+    };
+    memcpy(mail + 1, in.ptr, run->bytes);
+    return true;
 }
 
 size_t run_follow(struct worker *worker, struct connection *connection, const struct frame *frame,
                   struct slice in)
 {
-    struct connection *to = worker->passed_to;
-    struct run run = {0};
-    if (connection->state != CONNECTION_CONNECTED || to->state != CONNECTION_CONNECTED ||
-        connection->hold || to->is_blocked || log_is_on(LOG_DEBUG_))
+    struct connection *to = worker->passed.here;
+    struct run_limits limits = limits_first;
+    if (connection->state != CONNECTION_CONNECTED || connection->hold || log_is_on(LOG_DEBUG_))
         return 0;
-    struct run_limits limits = run_limits_of(worker, connection, to);
-    struct slice head = run_head(connection, frame);
-    uint8_t first = (uint8_t)(frame->type << 4 | frame->flags);
-    while (run.packets < limits.packets &&
-           run_add(&run, slice_skip(in, run.bytes), first, head, &limits))
-        ;
-    if (run.packets == 0 || !memory_has_room(worker, run.bytes) ||
-        !output_append(worker, to, in.ptr, run.bytes))
+    if (to && !takes_runs(to))
         return 0;
-    count_run(worker, connection, to, &run);
+    limit_input(worker, connection, &limits);
+    if (to)
+        limit_output(worker, to, &limits);
+    else
+        limits.bytes = RUN_MAIL_BYTES;
+    struct run run = run_gather(frame, connection->version, in, &limits);
+    if (!(to ? run_append(worker, to, in, &run) : run_post(worker, connection, in, &run)))
+        return 0;
+    count_in(worker, connection, &run);
     return run.bytes;
+}
+
+/* The first packet goes the long way, which may also be on to another reactor. */
+static void mail_first(struct worker *worker, const struct mail_run *mail,
+                       const struct frame *frame)
+{
+    struct index_match match = {.subscriber = mail->subscriber};
+    bool is_v5 = mail->version == MQTT_5;
+    struct slice head = run_head(frame, mail->version);
+    struct publication publication = {
+        .topic = slice_of(head.ptr + 2, head.len - 2 - is_v5),
+        .payload = slice_skip(frame->body, head.len),
+        .packet = slice_of(frame->body.ptr + frame->body.len - frame->size, frame->size),
+        .is_packet_v5 = is_v5,
+    };
+    worker->publish_serial++;
+    worker->passed.here = NULL;
+    publish_to_slot(worker, &publication, &match, mail->generation);
+    publication_fini(&publication);
+}
+
+void run_mail(struct reactor *reactor, void *payload, uint32_t bytes)
+{
+    struct worker *worker = worker_of(reactor);
+    const struct mail_run *mail = payload;
+    struct slice in = slice_of(mail + 1, mail->packets_bytes);
+    (void)bytes;
+    while (in.len) {
+        struct frame frame;
+        const struct fault *fault;
+        BUG_ON(frame_next(in, mail->version, UINT32_MAX, &frame, &fault) != FRAME_READY);
+        in = slice_skip(in, frame.size);
+        mail_first(worker, mail, &frame);
+        struct connection *to = worker->passed.here;
+        if (!to || !takes_runs(to))
+            continue;
+        struct run_limits limits = limits_first;
+        limit_output(worker, to, &limits);
+        struct run run = run_gather(&frame, mail->version, in, &limits);
+        if (run_append(worker, to, in, &run))
+            in = slice_skip(in, run.bytes);
+    }
 }

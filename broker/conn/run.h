@@ -3,8 +3,9 @@
  *
  * A client that publishes fast has many of them in what one read brings, and the second one's way is
  * the first one's: same publisher, same topic, same turn. When the first was passed on as it came
- * (QoS 0, not retained, no properties) to exactly one client of this reactor, those that follow with
- * the same header, topic included, are passed on in one piece of bytes.
+ * (QoS 0, not retained, no properties) to exactly one session, those that follow with the same
+ * header, topic included, are passed on in one piece of bytes: into the output of its client, or
+ * in one record of mail when another reactor has it, which there begins a run in its turn.
  *
  * Everything that could differ from packet to packet, and every limit of either side, ends the run:
  * the packet at which it ends goes the long way, where drops, refusals and faults have their place.
@@ -20,10 +21,12 @@
 /* At most so many packets; the clock is looked at after each run. */
 #define RUN_PACKETS_MAX 64u
 
-/* `frame` was handled just now, and worker->passed_to says where it went; `in` is what follows it in
+/* `frame` was handled just now, and worker->passed says where it went; `in` is what follows it in
    the buffer. Handles the packets at its start that go the same way, and returns how many bytes they
    are: 0 when there are none. Reactor's thread. */
 size_t run_follow(struct worker *worker, struct connection *connection, const struct frame *frame,
                   struct slice in);
+/* MAIL_RUN */
+void run_mail(struct reactor *reactor, void *payload, uint32_t bytes);
 
 #endif

@@ -271,7 +271,7 @@ static enum send_result pass_on(struct worker *worker, struct connection *connec
         return SEND_NO_MEMORY;
     memcpy(at, packet.ptr, packet.len);
     output_commit(worker, connection, (uint32_t)packet.len);
-    worker->passed_to = connection;
+    worker->passed.here = connection;
     return SEND_OK;
 }
 

@@ -18,6 +18,7 @@
 #include "conn/publish.h"
 #include "conn/replay.h"
 #include "conn/report.h"
+#include "conn/run.h"
 #include "conn/send.h"
 #include "conn/subscribe.h"
 #include "runtime/log.h"
@@ -159,6 +160,7 @@ void worker_install(struct reactor_group *group)
     group->io_handlers[IO_LISTENER] = listener_ready;
     group->io_handlers[IO_CONNECTION] = connection_ready;
     group->mail_handlers[MAIL_DELIVER] = publish_mail_deliver;
+    group->mail_handlers[MAIL_RUN] = run_mail;
     group->mail_handlers[MAIL_TAKEOVER] = attach_mail_takeover;
     group->mail_handlers[MAIL_HANDOVER] = attach_mail_handover;
     group->mail_handlers[MAIL_ARRIVE] = attach_mail_arrive;

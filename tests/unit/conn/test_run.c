@@ -15,6 +15,7 @@ struct scene {
     uint32_t packet_bytes_max; /* of the subscriber, 0: none */
     const char *filters[3];    /* NULL: no more */
     bool has_second;           /* one more subscriber, to "a/often" */
+    bool is_elsewhere;         /* the subscriber is on another reactor */
 };
 
 /* What one way of sending came to. */
@@ -88,10 +89,10 @@ static void stream_make(struct stream *s, uint64_t seed, uint8_t version)
     s->starts[s->count] = s->len;
 }
 
-static struct client *scene_client(struct harness *h, const char *id, uint8_t version,
-                                   uint32_t packet_bytes_max)
+static struct client *scene_client(struct harness *h, uint32_t reactor, const char *id,
+                                   uint8_t version, uint32_t packet_bytes_max)
 {
-    struct client *client = client_new(h, 0);
+    struct client *client = client_new(h, reactor);
     client->version = version;
     client_connect_as(
         client,
@@ -116,24 +117,30 @@ static void stream_send(const struct stream *s, struct client *publisher, bool h
     client_send(publisher, whole, len);
 }
 
+/* Publications that were routed, or delivered from mail, one by one. */
+static uint64_t long_ways(struct harness *h)
+{
+    return harness_worker(h, 0)->publish_serial + harness_worker(h, 1)->publish_serial;
+}
+
 static struct outcome play(const struct scene *scene, const struct stream *s, bool has_pings)
 {
     struct outcome outcome = {0};
-    struct harness *h = harness_new(1, scene->config);
-    struct client *publisher = scene_client(h, PUBLISHER, scene->publisher_version, 0);
-    struct client *subscriber =
-        scene_client(h, SUBSCRIBER, scene->subscriber_version, scene->packet_bytes_max);
+    struct harness *h = harness_new(2, scene->config);
+    struct client *publisher = scene_client(h, 0, PUBLISHER, scene->publisher_version, 0);
+    struct client *subscriber = scene_client(h, scene->is_elsewhere, SUBSCRIBER,
+                                             scene->subscriber_version, scene->packet_bytes_max);
     for (uint32_t i = 0; i < 3 && scene->filters[i]; i++)
         client_subscribe(subscriber, scene->filters[i], 0);
     if (scene->has_second)
-        client_subscribe(scene_client(h, "second", MQTT_3_1_1, 0), "a/often", 0);
-    uint64_t serial = harness_worker(h, 0)->publish_serial;
+        client_subscribe(scene_client(h, 0, "second", MQTT_3_1_1, 0), "a/often", 0);
+    uint64_t serial = long_ways(h);
     stream_send(s, publisher, has_pings);
     for (int i = 0; i < 20; i++) {
         harness_settle(h);
         client_read(subscriber);
     }
-    outcome.long_ways = harness_worker(h, 0)->publish_serial - serial;
+    outcome.long_ways = long_ways(h) - serial;
     outcome.len = subscriber->in_len;
     outcome.bytes = malloc(subscriber->in_len + 1);
     memcpy(outcome.bytes, subscriber->in, subscriber->in_len);
@@ -196,6 +203,24 @@ static void run_is_what_single_packets_are(void **state)
     assert_true(spared > 2000);
 }
 
+static void run_to_another_reactor_is_what_single_packets_are(void **state)
+{
+    (void)state;
+    uint64_t spared = 0;
+    for (uint64_t seed = 301; seed <= 340; seed++) {
+        struct scene scene = {.config = "max_queued_messages 0\n",
+                              PLAIN,
+                              .filters = {seed % 2 ? "a/#" : "a/often"},
+                              .is_elsewhere = true};
+        if (seed % 3 == 0)
+            scene.publisher_version = MQTT_5;
+        if (seed % 5 == 0)
+            scene.subscriber_version = MQTT_5;
+        spared += compare(&scene, seed);
+    }
+    assert_true(spared > 2000);
+}
+
 static void packets_of_another_version_are_not_passed_on(void **state)
 {
     (void)state;
@@ -212,6 +237,8 @@ static void limits_of_either_side_hold_within_a_run(void **state)
         {"max_queued_messages 5\n", PLAIN, .filters = {"a/#"}},
         {"max_queued_messages 0\nmax_queued_bytes 700\n", PLAIN, .filters = {"a/#"}},
         {"message_size_limit 30\n", PLAIN, .filters = {"a/#"}},
+        {"message_size_limit 30\n", PLAIN, .filters = {"a/#"}, .is_elsewhere = true},
+        {"max_queued_messages 5\n", PLAIN, .filters = {"a/#"}, .is_elsewhere = true},
         {"max_queued_messages 0\n", MQTT_5, MQTT_5, .packet_bytes_max = 60, .filters = {"a/#"}},
     };
     for (size_t i = 0; i < ARRAY_COUNT(scenes); i++) {
@@ -290,14 +317,79 @@ static void nothing_is_lost_uncounted_when_the_subscriber_does_not_read(void **s
     harness_free(h);
 }
 
+/* Numbers go up over all of the subscriber's connections, wherever they are. */
+static void expect_rising(struct client *client, uint32_t *last, uint32_t *got)
+{
+    while (client_next(client)) {
+        if (client->type != PACKET_PUBLISH)
+            continue;
+        struct got message = client_got(client);
+        uint32_t number;
+        assert_int_equal(message.payload.len, sizeof(number));
+        memcpy(&number, message.payload.ptr, sizeof(number));
+        assert_true(number > *last);
+        *last = number;
+        ++*got;
+    }
+}
+
+static void send_numbers(struct client *publisher, uint32_t *number)
+{
+    uint8_t bytes[10 * 16];
+    uint32_t len = 0;
+    for (int i = 0; i < 10; i++) {
+        static const uint8_t head[] = {0x30, 8, 0, 1, 'a', 0};
+        ++*number;
+        memcpy(bytes + len, head, sizeof(head));
+        memcpy(bytes + len + sizeof(head), number, sizeof(*number));
+        len += sizeof(head) + sizeof(*number);
+    }
+    client_send(publisher, bytes, len);
+}
+
+static void order_holds_when_the_session_moves_between_reactors(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct stream random = {.random = seed * 0x9E3779B97F4A7C15ull};
+        struct harness *h = harness_new(3, "max_queued_messages 0\nqueue_qos0_messages true\n");
+        struct client *publisher = client_of(h, 0, PUBLISHER, 0);
+        struct client *subscriber = client_of(h, 1, SUBSCRIBER, 1000);
+        uint32_t number = 0, last = 0, got = 0;
+        client_subscribe(subscriber, "a", 0);
+        for (int step = 0; step < 200; step++) {
+            send_numbers(publisher, &number);
+            if (below(&random, 20) == 0) {
+                struct client *next = client_coming_back(h, below(&random, 3), SUBSCRIBER, 1000);
+                for (int i = 0; i < 6; i++)
+                    harness_turn(h, below(&random, 3));
+                harness_settle(h);
+                expect_rising(subscriber, &last, &got);
+                subscriber = next;
+            }
+            for (int i = 0; i < 3; i++)
+                harness_turn(h, below(&random, 3));
+            expect_rising(subscriber, &last, &got);
+        }
+        harness_settle(h);
+        expect_rising(subscriber, &last, &got);
+        assert_int_equal(last, number);
+        assert_in_range(got, number / 2,
+                        number); /* some were under way to a connection that ended */
+        harness_free(h);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(run_is_what_single_packets_are),
+        cmocka_unit_test(run_to_another_reactor_is_what_single_packets_are),
         cmocka_unit_test(packets_of_another_version_are_not_passed_on),
         cmocka_unit_test(limits_of_either_side_hold_within_a_run),
         cmocka_unit_test(two_subscribers_and_shared_ones_get_what_they_would),
         cmocka_unit_test(run_may_be_cut_at_any_byte),
+        cmocka_unit_test(order_holds_when_the_session_moves_between_reactors),
         cmocka_unit_test(nothing_is_lost_uncounted_when_the_subscriber_does_not_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
