@@ -8,7 +8,7 @@
  *   worker.c     a thread: its clients, its epoll, its turn
  *   client.c     one connection: opening, reading, framing, one write per turn
  *   flow.c       pairs, fanin, fanout, shared, telemetry, witnesses
- *   hold.c       connect, ping, storm                              churn.c retained.c subscribe.c
+ *   hold.c       connect, ping, storm                   scale.c churn.c retained.c subscribe.c
  *   packet.c  histogram.c  sequence.c  process.c  broker_sys.c  base.c      know nothing of these
  *
  * Threads: the main thread gives orders (`load.order`) and sums counters; each worker owns its
@@ -139,13 +139,15 @@ uint16_t client_next_id(struct client *c);
 /* Acknowledges a PUBLISH of QoS 1 or 2. */
 void client_acknowledge(struct client *c, const struct publish *publish);
 void client_subscribe(struct client *c, const char *filter, int qos);
-/* "bench/<run>/<client>": a topic of its own. */
+/* "bench/<run>/<client>": a topic of its own, or that of the client with this number. */
+void load_topic(const struct load *load, uint32_t number, char topic[TEXT_MAX]);
 void client_topic(const struct client *c, char topic[TEXT_MAX]);
 
 /* ---- what clients do ---- */
 
 /* All but `plan` may be NULL. Called on the worker's thread, `plan` before it runs. */
 struct behaviour {
+    bool returns_at_once;            /* after the first step --opening does not hold them back */
     void (*plan)(struct worker *w);  /* makes the worker's clients */
     void (*begin)(struct worker *w); /* the phase has changed */
     void (*turn)(struct worker *w);
@@ -158,8 +160,8 @@ struct behaviour {
     void (*fill)(struct client *c); /* a marked client is about to be written */
 };
 
-extern const struct behaviour flow_behaviour, hold_behaviour, churn_behaviour, retained_behaviour,
-    subscribe_behaviour;
+extern const struct behaviour flow_behaviour, hold_behaviour, scale_behaviour, churn_behaviour,
+    retained_behaviour, subscribe_behaviour;
 
 /* ---- steps ---- */
 

@@ -263,9 +263,14 @@ void client_subscribe(struct client *c, const char *filter, int qos)
     client_mark(c);
 }
 
+void load_topic(const struct load *load, uint32_t number, char topic[TEXT_MAX])
+{
+    snprintf(topic, TEXT_MAX, "bench/%08x/%06x", load->run, number & 0xffffff);
+}
+
 void client_topic(const struct client *c, char topic[TEXT_MAX])
 {
-    snprintf(topic, TEXT_MAX, "bench/%08x/%06x", c->worker->load->run, c->number & 0xffffff);
+    load_topic(c->worker->load, c->number, topic);
 }
 
 /* ---- the beginning of a connection ---- */

@@ -8,11 +8,11 @@
  * Whoever is connected sends PINGREQ at 3/4 of the keepalive. The latency of a connection is
  * counted from when it was due, that of a PINGREQ too; in a storm from when all were cut.
  */
-#include "bench/bench.h"
+#include "bench/hold.h"
 
 #define PINGS_PER_TURN 512
 
-static void hold_plan(struct worker *w)
+void hold_plan(struct worker *w)
 {
     const struct load *load = w->load;
     const struct options *o = &load->options;
@@ -27,7 +27,7 @@ static void hold_plan(struct worker *w)
         w->opens.per_second = rate;
 }
 
-static void hold_on_connack(struct client *c, const struct frame *frame)
+void hold_on_connack(struct client *c, const struct frame *frame)
 {
     (void)frame;
     char topic[TEXT_MAX];
@@ -53,7 +53,7 @@ static void hold_ping(struct client *c, uint64_t due_ns)
     client_mark(c);
 }
 
-static void hold_on_pong(struct client *c)
+void hold_on_pong(struct client *c)
 {
     struct worker *w = c->worker;
     c->awaiting = false;
@@ -97,7 +97,7 @@ static void ping_turn(struct worker *w)
     worker_wake(w, w->now_ns);
 }
 
-static void keepalive_turn(struct worker *w)
+void hold_keepalive_turn(struct worker *w)
 {
     uint64_t age_ns = w->load->options.keepalive_s * (SECOND_NS * 3 / 4);
     if (!age_ns || w->now_ns - w->checked_ns < SECOND_NS / 2)
@@ -112,16 +112,20 @@ static void keepalive_turn(struct worker *w)
 
 /* ---- turns ---- */
 
+void hold_cut(struct client *c)
+{
+    struct worker *w = c->worker;
+    bool is_queued = c->state == CLIENT_DOWN;
+    client_cut(c);
+    c->since_ns = w->now_ns;
+    if (!is_queued)
+        worker_queue(w, c);
+}
+
 static void storm_begin(struct worker *w)
 {
-    for (uint32_t i = 0; i < w->client_count; i++) {
-        struct client *c = &w->clients[i];
-        bool is_queued = c->state == CLIENT_DOWN;
-        client_cut(c);
-        c->since_ns = w->now_ns;
-        if (!is_queued)
-            worker_queue(w, c);
-    }
+    for (uint32_t i = 0; i < w->client_count; i++)
+        hold_cut(&w->clients[i]);
 }
 
 static void hold_begin(struct worker *w)
@@ -140,10 +144,11 @@ static void hold_turn(struct worker *w)
 {
     if (w->phase == PHASE_RUN && w->sends.per_second > 0)
         ping_turn(w);
-    keepalive_turn(w);
+    hold_keepalive_turn(w);
 }
 
 const struct behaviour hold_behaviour = {
+    .returns_at_once = true,
     .plan = hold_plan,
     .begin = hold_begin,
     .turn = hold_turn,

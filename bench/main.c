@@ -5,6 +5,7 @@
  *
  * The main thread gives orders and measures (measure.c); the workers follow them at each turn.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
 #include <pthread.h>
@@ -82,6 +83,16 @@ static void check_descriptors(void)
         scenario_is_flow(load.scenario) ? ", with as many groups (--dashboards, --groups)" : "");
 }
 
+/* The range of loopback addresses that has `ports` of its own for each so many connections. */
+static const char *addresses_for(uint32_t connections, uint32_t ports)
+{
+    static char text[64];
+    char last[INET_ADDRSTRLEN];
+    struct in_addr address = {htonl(INADDR_LOOPBACK + 1 + connections / (ports * 9 / 10))};
+    snprintf(text, sizeof text, "127.0.0.2-%s", inet_ntop(AF_INET, &address, last, sizeof last));
+    return text;
+}
+
 static void check_ports(void)
 {
     unsigned first = 32768, last = 60999;
@@ -92,12 +103,19 @@ static void check_ports(void)
     if (f)
         fclose(f);
     uint32_t ports = last - first + 1, each = (load.client_count + sources - 1) / sources;
+    const char *more = addresses_for(load.client_count, ports / 2);
     if (each > ports)
         bench_fail("too few ports: %u connections to one broker from %u address%s, which has %u"
                    " ports for them (/proc/sys/net/ipv4/ip_local_port_range)%s."
-                   " With more addresses: --source 127.0.0.2-127.0.0.%u",
+                   " With more addresses: --source %s",
                    load.client_count, sources, sources > 1 ? "es" : "", ports,
-                   sources > 1 ? " each" : "", load.client_count / (ports * 9 / 10) + 2);
+                   sources > 1 ? " each" : "", more);
+    if (each > ports / 2)
+        fprintf(stderr,
+                "dunlin-bench: %u connections from each address are more than half of its %u ports:"
+                " the kernel gives every second one first, and then searches all of them at each"
+                " connection. Much faster: --source %s\n",
+                each, ports, more);
 }
 
 static void check_pid(void)

@@ -55,6 +55,7 @@ static struct sample sample_take(const struct load *load)
     s.crew = sums_of(load, false);
     s.witness = sums_of(load, true);
     s.broker_cpu_ns = process_cpu_ns(pid);
+    s.broker_user_ns = process_user_ns(pid);
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
     s.own_cpu_ns = (uint64_t)ts.tv_sec * SECOND_NS + (uint64_t)ts.tv_nsec;
     s.at_ns = bench_clock_ns();

@@ -13,7 +13,7 @@ struct sums {
 
 /* Everything that is taken at one moment. */
 struct sample {
-    uint64_t at_ns, broker_cpu_ns, own_cpu_ns;
+    uint64_t at_ns, broker_cpu_ns, broker_user_ns, own_cpu_ns;
     uint64_t broker_rss, own_rss;
     struct sums crew, witness;
 };

@@ -17,7 +17,7 @@ enum option_type { TYPE_U32, TYPE_REAL, TYPE_TEXT, TYPE_SWITCH, TYPE_VERSION };
 
 #define AT(field) offsetof(struct options, field)
 #define FLOWS " pairs fanin fanout shared telemetry "
-#define HOLDS " connect ping storm "
+#define HOLDS " connect ping storm scale "
 
 static const struct option_row rows[] = {
     {"host", "NAME", TYPE_TEXT, AT(host), 0, 0, "127.0.0.1", NULL, "where the broker listens"},
@@ -44,7 +44,7 @@ static const struct option_row rows[] = {
     {"window", "W", TYPE_U32, AT(window), 1, 65535, "16", FLOWS "retained subscribe ",
      "closed loop: each publisher keeps so many messages in flight. Latency is counted from the "
      "write: it says how long the queue is"},
-    {"rate", "R", TYPE_REAL, AT(rate), 0, 1e9, NULL, FLOWS "connect ping churn ",
+    {"rate", "R", TYPE_REAL, AT(rate), 0, 1e9, NULL, FLOWS "connect ping churn scale ",
      "open loop: so many a second, all clients together, whatever the broker does. Latency is "
      "counted from when each was due. 0: as fast as it goes"},
     {"seconds", "S", TYPE_REAL, AT(seconds), 0.01, 1e6, "3", NULL, "how long is measured"},
@@ -65,6 +65,8 @@ static const struct option_row rows[] = {
     {"witnesses", "N", TYPE_U32, AT(witnesses), 0, 1000, NULL, NULL,
      "pairs of clients beside the scenario, in a thread of their own, with 100 messages a second "
      "each: the latency that others have meanwhile"},
+    {"cut", "PERCENT", TYPE_U32, AT(cut_percent), 1, 100, "10", " scale ",
+     "of the connections that are cut at once, to come back at once"},
     {"own-topics", NULL, TYPE_SWITCH, AT(own_topics), 0, 0, NULL, " fanin ",
      "a topic for each publisher, and a wildcard to subscribe to them"},
     {"no-publish", NULL, TYPE_SWITCH, AT(no_publish), 0, 0, NULL, " churn ",

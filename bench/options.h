@@ -24,6 +24,7 @@ struct options {
     uint32_t threads;
     uint32_t opening; /* connections being made at once, each thread; 0: all */
     uint32_t witnesses;
+    uint32_t cut_percent;
     uint32_t keepalive_s;
     uint32_t gather_us;
     double rate; /* a second, all clients together; 0: no pace */

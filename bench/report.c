@@ -24,6 +24,7 @@ struct figures {
     uint64_t units;
     double seconds, per_second;
     double broker_us, broker_percent; /* CPU for each unit; of a core */
+    double user_percent;              /* of it: outside of the kernel */
     double own_us;
 };
 
@@ -36,6 +37,7 @@ static struct figures figures_of(const struct step_result *s)
     f.per_second = ratio(units, f.seconds);
     f.broker_us = ratio(broker_us, units);
     f.broker_percent = ratio(broker_us, f.seconds * 1e4);
+    f.user_percent = ratio(since_us(s->from.broker_user_ns, s->to.broker_user_ns), f.seconds * 1e4);
     f.own_us = ratio(since_us(s->from.own_cpu_ns, s->to.own_cpu_ns), units);
     return f;
 }
@@ -100,8 +102,9 @@ static void json_step(const struct load *load, const struct step_result *s)
         json_latency("witness_us", &s->witness);
     }
     if (load->options.pid)
-        printf(", \"broker\": {\"cpu_us\": %.4f, \"cpu_percent\": %.4f, \"rss\": %" PRIu64 "}",
-               f.broker_us, f.broker_percent, s->to.broker_rss);
+        printf(", \"broker\": {\"cpu_us\": %.4f, \"cpu_percent\": %.4f, \"user_percent\": %.4f, "
+               "\"rss\": %" PRIu64 "}",
+               f.broker_us, f.broker_percent, f.user_percent, s->to.broker_rss);
     printf("}");
 }
 

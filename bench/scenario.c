@@ -60,6 +60,14 @@ static const struct step storm_steps[] = {
     {0},
 };
 
+static const struct step scale_steps[] = {
+    {"connect", PHASE_CONNECT, "connection", OF(connected), OF(ready), all_clients, false},
+    {"rest", PHASE_RUN, "ping", OF(pongs), 0, NULL, false},
+    {"messages", PHASE_SECOND, "message", OF(delivered), OF(delivered), all_clients, true},
+    {"return", PHASE_THIRD, "connection", OF(connected), OF(ready), all_clients, false},
+    {0},
+};
+
 static const struct step retained_steps[] = {
     {"connect", PHASE_CONNECT, "connection", OF(connected), OF(ready), all_clients, false},
     {"set", PHASE_RUN, "message", OF(acked), OF(acked), all_topics, false},
@@ -96,6 +104,9 @@ static const struct scenario scenarios[] = {
     {"storm", "connections", 1000, 0, NULL, &hold_behaviour, storm_steps, 10,
      "all are connected, all are cut at once, and all come back at once, while witnesses (10 pairs)"
      " go on"},
+    {"scale", "connections", 1000, 10000, "messages", &scale_behaviour, scale_steps, 0,
+     "clients connect, subscribe and rest; each publishes one message to another, 10000 a second"
+     " where no rate is given; a tenth is cut and comes back"},
     {"retained", "subscribers", 10, 0, NULL, &retained_behaviour, retained_steps, 0,
      "retained messages are set, and all subscribers want all of them at once"},
     {"subscribe", "subscribers", 100, 0, NULL, &subscribe_behaviour, subscribe_steps, 0,

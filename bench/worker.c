@@ -72,7 +72,7 @@ static uint32_t worker_opening_max(const struct worker *w)
 {
     const struct options *o = &w->load->options;
     bool all = o->opening == 0 || w->opens.per_second > 0 ||
-               (w->phase > PHASE_CONNECT && w->does == &hold_behaviour);
+               (w->phase > PHASE_CONNECT && w->does->returns_at_once);
     return all ? UINT32_MAX : o->opening;
 }
 

@@ -37,10 +37,12 @@ SCENARIOS = {  # arguments, main step's unit, connections
     "ping": ("--clients 10 --rate 200", "ping", 10),
     "churn": ("--clients 4", "cycle", 4),
     "storm": ("--clients 50 --witnesses 2", "connection", 54),
+    "scale": ("--clients 50 --rate 500", "message", 50),
     "retained": ("--clients 3 --topics 500", "message", 4),
     "subscribe": ("--clients 5 --filters 1003", "filter", 5),
 }
 STEPS = {"connect": ["connect", "rest"], "churn": ["run"], "storm": ["connect", "calm", "storm"],
+         "scale": ["connect", "rest", "messages", "return"],
          "retained": ["connect", "set", "replay", "clear"],
          "subscribe": ["connect", "subscribe", "prove"]}
 
@@ -128,6 +130,21 @@ def test_a_storm_brings_everyone_back_and_witnesses_go_on(broker):
 
 
 @pytest.mark.config(**LOSSLESS)
+@pytest.mark.parametrize("cut", [10, 100])
+def test_at_scale_each_client_hears_another_and_those_that_are_cut_come_back(broker, cut):
+    result = run(broker, f"scale --clients 200 --threads 3 --rate 0 --cut {cut}")
+    assert result["sent"] == result["delivered"] == result["latency_us"]["count"] == 200
+    returned = result["steps"]["return"]
+    assert returned["count"] == returned["latency_us"]["count"] == 200 * cut // 100
+    assert result["connected"] == 200 + returned["count"] and result["ready"] == 200
+
+
+def test_clients_that_rest_are_heard_of(broker):
+    result = run(broker, "scale --clients 20 --keepalive 1", moment="--seconds 2 --warmup 0")
+    assert result["steps"]["rest"]["count"] >= 20
+
+
+@pytest.mark.config(**LOSSLESS)
 def test_retained_messages_are_replayed_to_all_and_cleared(broker, connect):
     result = run(broker, "retained --clients 4 --topics 300")
     assert result["delivered"] == 4 * 300
@@ -189,7 +206,7 @@ def test_a_pid_gives_cpu_memory_and_loop_delay(broker):
     assert told["cpu_us"] > 0 and told["cpu_percent"] > 0 and told["connect_cpu_us"] > 0
     assert told["rss_start"] > 0 and told["rss_connected"] > 0 and told["rss_end"] > 0
     assert told["loop_delay_us"] >= 0
-    assert {"cpu_us", "cpu_percent", "rss"} == set(result["steps"]["run"]["broker"])
+    assert {"cpu_us", "cpu_percent", "user_percent", "rss"} == set(result["steps"]["run"]["broker"])
 
 
 def test_several_threads_hold_more_connections_than_one_descriptor_table(broker):
@@ -319,6 +336,18 @@ def test_a_limit_of_this_machine(broker):
     assert "too few descriptors" in said and "belongs to one thread" in said
     assert "no such process" in fails(f"pairs --pid 999999999 {port}")
     assert "cannot connect from" in fails(f"pairs --source 192.0.2.1 {port}")
+
+
+def test_half_of_the_ports_of_an_address_are_taken_quickly():
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as f:
+        first, last = map(int, f.read().split())
+    half = (last - first + 1) // 2
+    with socket.socket() as s:  # nobody listens: what is said of ports comes before
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+        command = f"connect --clients %d --threads 9 --source 127.0.0.2-127.0.0.3 --port {port}"
+        assert "Much faster: --source 127.0.0.2-127.0.0." in fails(command % (2 * half + 2))
+        assert "ports" not in fails(command % (2 * half))
 
 
 def test_help_and_manual_page_name_every_scenario_and_option():
