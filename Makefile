@@ -11,6 +11,7 @@
 ## make fuzz        fuzzes with libFuzzer; T="topic" a target or some (default: all), S=60 seconds for each
 ## make bench       benchmarks, with mosquitto beside it if it is installed
 ## make bench-report  curves of cost, memory and latency against sessions, into docs/; ARGS="--sessions 100,1000"
+## make scale       N=1000000 real connections to one broker, and what they cost; SET=1 sets sysctls for it, ARGS="--json F"
 ## make install     programs, manual pages, /etc/dunlin, systemd unit; PREFIX=/usr/local DESTDIR= sysconfdir=/etc
 ## make uninstall   takes them away again
 ## make clean       removes all build folders
@@ -152,6 +153,11 @@ bench-report: ; @tests/check/packages build bench
 	@$(MAKE) all
 	@/usr/bin/python3 tests/bench/report.py --build $B $(ARGS)
 
+N ?= 1000000
+scale: ; @tests/check/packages build
+	@$(MAKE) all
+	@/usr/bin/python3 tests/bench/scale.py --build $B $(if $(SET),--set) $(ARGS) $N
+
 # ---- installing: DESTDIR, PREFIX, bindir, toolbindir, mandir, sysconfdir, unitdir ----
 
 INSTALLED = $(bindir)/dunlin $(toolbindir)/dunlin-bench \
@@ -179,6 +185,6 @@ clean:
 help:
 	@sed -nE "s,^##( |$$),,p" Makefile
 
-.PHONY: all unit-bins bench-bins run test conformance asan tsan check fuzz bench bench-report install uninstall clean help
+.PHONY: all unit-bins bench-bins run test conformance asan tsan check fuzz bench bench-report scale install uninstall clean help
 .SECONDARY:
 -include $(shell find $B/obj -name '*.d' 2>/dev/null)

@@ -400,7 +400,8 @@ def field(path, key):
     return "?"
 
 
-def surroundings(options):
+def surroundings_of(options, program):
+    """Where, when and of what: for every report."""
     git = ["git", "-C", ROOT]
     commit = said(git + ["rev-parse", "--short", "HEAD"])
     if said(git + ["status", "--porcelain", "--untracked-files=no"]):
@@ -412,8 +413,14 @@ def surroundings(options):
                    f"{memory:.0f} GiB; {field('/etc/os-release', 'PRETTY_NAME')}, "
                    f"Linux {platform.release()}",
         "commit": commit,
-        "command": "tests/bench/run.py " + " ".join(sys.argv[1:]),
+        "command": " ".join([program] + sys.argv[1:]),
         "dunlin": said([options.dunlin, "--version"]) or "none",
+    }
+
+
+def surroundings(options):
+    return {
+        **surroundings_of(options, "tests/bench/run.py"),
         "mosquitto": said([options.mosquitto, "-h"]) or "none",
         "conditions": "unpinned" if options.reactors > 1 else
                       "broker on core %s, load on core %s" % cores(),

@@ -1,0 +1,65 @@
+"""make scale: small fleets, and machines that cannot hold a large one. tests/bench/scale.py does the work."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import broker as brokers
+
+pytestmark = pytest.mark.ours
+
+SCALE = pathlib.Path(__file__).resolve().parents[1] / "bench" / "scale.py"
+SHORT = ["--rest", "3", "--still", "0.2", "--rate", "1000", "--build", str(pathlib.Path(brokers.BINARY).parent)]
+
+sys.path.insert(0, str(SCALE.parent))
+import scale  # noqa: E402
+
+
+def run_scale(*arguments):
+    return subprocess.run([sys.executable, SCALE, *SHORT, *arguments], stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=240)
+
+
+@pytest.mark.parametrize("tables", [[], ["--private"]])
+def test_a_small_fleet_is_measured_from_end_to_end(tmp_path, tables):
+    path = tmp_path / "scale.json"
+    done = run_scale("1000", "--keepalive", "4", "--markdown", "--json", str(path), *tables)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(path.read_text())
+    figures = told["figures"]
+    assert figures["connected"] == told["load"]["ready"] == told["load"]["delivered"] == 1000
+    assert figures["message_us"]["count"] == 1000 and figures["returned"] == 100
+    assert figures["rest_pings"] > 0
+    assert figures["rss_start"] < figures["rss_connected"]
+    assert figures["user_bytes"] > 0 and figures["load_bytes"] > 0
+    assert "| sessions connected, each with a subscription of its own" in done.stdout
+    assert ("of each reactor" if tables else "of the process") in done.stderr
+
+
+def test_what_a_machine_does_not_have_is_said_with_the_command_that_sets_it():
+    done = run_scale("15000000")
+    assert done.returncode == 1 and done.stdout == ""
+    assert "do not fit" in done.stderr
+    assert "memory available" in done.stderr
+
+
+def test_only_ceilings_are_set():
+    def setting(command):
+        return scale.Missing("a name", "1", ">= 2", command).setting()
+    assert setting("sysctl -w fs.file-max=2000000") == ("fs.file-max", "2000000")
+    assert setting('sysctl -w net.ipv4.tcp_mem="1 2 3"') == ("net.ipv4.tcp_mem", "1 2 3")
+    assert setting("sysctl -w net.ipv4.ip_forward=1") is None
+    assert setting("MemoryMax=infinity in the unit") is None
+
+
+def test_settings_are_put_back(tmp_path):
+    file = tmp_path / "net" / "core" / "somaxconn"
+    file.parent.mkdir(parents=True)
+    file.write_text("128\n")
+    with scale.Settings(tmp_path) as settings:
+        settings.set("net.core.somaxconn", "65535")
+        assert file.read_text() == "65535"
+    assert file.read_text() == "128"
