@@ -58,10 +58,10 @@ void hold_on_pong(struct client *c)
     struct worker *w = c->worker;
     c->awaiting = false;
     count_add(&w->counts.pongs, 1);
-    if (!scenario_is(w->load, "ping"))
-        return;
-    worker_record(w, c->since_ns);
-    if (w->sends.per_second == 0 && w->phase == PHASE_RUN)
+    bool is_of_ping = scenario_is(w->load, "ping");
+    if (is_of_ping || (w->phase == PHASE_RUN && w->sends.per_second > 0))
+        worker_record(w, c->since_ns);
+    if (is_of_ping && w->sends.per_second == 0 && w->phase == PHASE_RUN)
         hold_ping(c, w->now_ns);
 }
 
@@ -77,7 +77,7 @@ static struct client *hold_next(struct worker *w)
     return NULL;
 }
 
-static void ping_turn(struct worker *w)
+void hold_ping_turn(struct worker *w)
 {
     for (uint32_t i = 0; i < PINGS_PER_TURN; i++) {
         uint64_t due = pace_due_ns(&w->sends);
@@ -143,7 +143,7 @@ static void hold_begin(struct worker *w)
 static void hold_turn(struct worker *w)
 {
     if (w->phase == PHASE_RUN && w->sends.per_second > 0)
-        ping_turn(w);
+        hold_ping_turn(w);
     hold_keepalive_turn(w);
 }
 

@@ -65,6 +65,8 @@ static const struct option_row rows[] = {
     {"witnesses", "N", TYPE_U32, AT(witnesses), 0, 1000, NULL, NULL,
      "pairs of clients beside the scenario, in a thread of their own, with 100 messages a second "
      "each: the latency that others have meanwhile"},
+    {"ping-every", "S", TYPE_REAL, AT(ping_every_s), 0.1, 1e6, "60", " scale ",
+     "seconds between the PINGREQs of a client that rests, where keepalive wants none sooner"},
     {"cut", "PERCENT", TYPE_U32, AT(cut_percent), 1, 100, "10", " scale ",
      "of the connections that are cut at once, to come back at once"},
     {"own-topics", NULL, TYPE_SWITCH, AT(own_topics), 0, 0, NULL, " fanin ",

@@ -2,12 +2,12 @@
  * scale.c: a whole fleet on one broker, as a story in four steps.
  *
  *   connect   all connect, and subscribe to a topic of their own
- *   rest      PINGREQs, and nothing else
+ *   rest      PINGREQs, each client one in --ping-every seconds, and nothing else
  *   messages  each publishes once (at --rate, all together), to the topic of a client that is far
  *             from it in the order of numbers, most often in another thread; each gets one
  *   return    --cut percent of the connections are cut at once, and come back at once
  *
- * The latency of a message is counted from when it was due, that of a return from the cut. The
+ * The latency of a message or PINGREQ is counted from when it was due, that of a return from the cut. The
  * payload says which client it is for, and that client's `index` how many have come.
  */
 #include <string.h>
@@ -24,13 +24,6 @@ struct record {
     uint64_t from;
     uint64_t due_ns;
 };
-
-static void scale_plan(struct worker *w)
-{
-    const struct options *o = &w->load->options;
-    hold_plan(w);
-    w->sends.per_second = o->rate * w->client_count / o->clients;
-}
 
 static void scale_on_ready(struct client *c)
 {
@@ -124,14 +117,21 @@ static void scale_cut(struct worker *w)
 
 static void scale_begin(struct worker *w)
 {
+    const struct options *o = &w->load->options;
+    struct pace pings = {w->now_ns, 0, w->client_count / o->ping_every_s};
+    struct pace messages = {w->now_ns + BEGIN_NS, 0, o->rate * w->client_count / o->clients};
+    if (w->phase == PHASE_RUN)
+        w->sends = pings;
     if (w->phase == PHASE_SECOND)
-        w->sends.start_ns = w->now_ns + BEGIN_NS;
+        w->sends = messages;
     if (w->phase == PHASE_THIRD)
         scale_cut(w);
 }
 
 static void scale_turn(struct worker *w)
 {
+    if (w->phase == PHASE_RUN)
+        hold_ping_turn(w);
     if (w->phase == PHASE_SECOND)
         messages_turn(w);
     hold_keepalive_turn(w);
@@ -139,7 +139,7 @@ static void scale_turn(struct worker *w)
 
 const struct behaviour scale_behaviour = {
     .returns_at_once = true,
-    .plan = scale_plan,
+    .plan = hold_plan,
     .begin = scale_begin,
     .turn = scale_turn,
     .on_connack = hold_on_connack,

@@ -28,7 +28,6 @@ SPARE = 200             # descriptors of a table that are no client's
 REACTORS_MAX = 128      # of the directive; with more sessions --check-host says what is in the way
 UNEVEN = 1.25           # the kernel spreads connections over reactors by chance
 CLIENTS_PER_SOURCE = 8000   # well below half of an address's ports: see dunlin-bench(1), LIMITS OF THIS MACHINE
-PING_SHARE = 0.75       # of the keepalive, when dunlin-bench sends PINGREQ
 END_S = 120             # within which the broker has seen the end of all connections
 WORD_S = 15             # between two lines about progress where there is no terminal
 BOTH_ENDS_BYTES = 2 * 4300 + 420 + 150  # kernel, broker and load tool, for each session
@@ -211,7 +210,7 @@ def connections():
 def load_argv(options, plan, broker):
     return [options.load, "scale", "--clients", str(options.sessions), "--threads", str(plan.threads),
             "--source", plan.sources, "--rate", str(options.rate), "--keepalive", str(options.keepalive),
-            "--seconds", str(options.rest), "--timeout", "120", "--port", str(broker.port),
+            "--ping-every", str(options.ping_every), "--seconds", str(options.rest), "--timeout", "120", "--port", str(broker.port),
             "--pid", str(broker.process.pid), "--json", "--hold"]
 
 
@@ -224,7 +223,10 @@ def await_report(load):
     if not line:
         load.wait()
         raise RuntimeError(f"dunlin-bench ended with {load.returncode}")
-    return json.loads(line)
+    report = json.loads(line)
+    if report["stopped"]:
+        raise RuntimeError(f"dunlin-bench was stopped after these steps: {', '.join(report['steps'])}")
+    return report
 
 
 def measure_still(load, pid, seconds):
@@ -283,6 +285,7 @@ def figures(options, found):
         "still_percent": found["still_percent"],
         "rest_percent": steps["rest"]["broker"]["cpu_percent"],
         "rest_user_percent": steps["rest"]["broker"]["user_percent"],
+        "rest_us": steps["rest"]["latency_us"],
         "rest_pings": steps["rest"]["per_second"],
         "message_rate": steps["messages"]["per_second"],
         "message_us": steps["messages"]["latency_us"],
@@ -343,7 +346,7 @@ def troubles(found):
     lines = [f"{name}: {load[name]:,}" for name in names if load[name]]
     lines += [f"the step {name} did not come to its end"
               for name, step in load["steps"].items() if not step["complete"]]
-    return lines + (["stopped before the end"] if load["stopped"] else [])
+    return lines
 
 
 def parse_options():
@@ -351,8 +354,10 @@ def parse_options():
     parser.add_argument("sessions", type=int, nargs="?", default=1000000, metavar="N")
     parser.add_argument("--rest", type=float, default=30, help="seconds of rest that are measured")
     parser.add_argument("--still", type=float, default=10, help="seconds without a packet that are measured")
-    parser.add_argument("--keepalive", type=int, default=80,
-                        help="seconds; PINGREQ is sent at three quarters of it")
+    parser.add_argument("--ping-every", type=float, default=60,
+                        help="seconds between the PINGREQs of a client that rests")
+    parser.add_argument("--keepalive", type=int, default=600,
+                        help="seconds; short ones lose clients where the machine has other work")
     parser.add_argument("--rate", type=int, help="messages a second, all clients together; default: what makes "
                         "one of each in 200 seconds, but 1000 at least")
     parser.add_argument("--private", action="store_true",

@@ -140,8 +140,10 @@ def test_at_scale_each_client_hears_another_and_those_that_are_cut_come_back(bro
 
 
 def test_clients_that_rest_are_heard_of(broker):
-    result = run(broker, "scale --clients 20 --keepalive 1", moment="--seconds 2 --warmup 0")
+    result = run(broker, "scale --clients 20 --keepalive 1 --ping-every 1000", moment="--seconds 2 --warmup 0")
     assert result["steps"]["rest"]["count"] >= 20
+    rest = run(broker, "scale --clients 40 --ping-every 0.5", moment="--seconds 1 --warmup 0")["steps"]["rest"]
+    assert rest["count"] == pytest.approx(80, rel=0.5) and rest["latency_us"]["count"] > 0
 
 
 @pytest.mark.config(**LOSSLESS)

@@ -26,7 +26,7 @@ def run_scale(*arguments):
 @pytest.mark.parametrize("tables", [[], ["--private"]])
 def test_a_small_fleet_is_measured_from_end_to_end(tmp_path, tables):
     path = tmp_path / "scale.json"
-    done = run_scale("1000", "--keepalive", "4", "--markdown", "--json", str(path), *tables)
+    done = run_scale("1000", "--ping-every", "2", "--markdown", "--json", str(path), *tables)
     assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads(path.read_text())
     figures = told["figures"]
