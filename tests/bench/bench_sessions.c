@@ -2,7 +2,7 @@
  * bench_sessions.c: what a session costs in memory, and what finding one costs in time, with all of
  * the broker but the sockets.
  *
- * N sessions (10 k, 100 k, 1 M, 5 M; each in a process of its own) as the broker has them while
+ * N sessions (1 k, 10 k, 100 k, 1 M, 5 M; each in a process of its own) as the broker has them while
  * their clients are connected and idle: session, slot, entry in the session table, one exact
  * subscription of its own ("fleet/<id>/cmd", client id of 20 bytes) in the routing index, a struct
  * connection in a slab, armed for keepalive. Then:
@@ -10,6 +10,7 @@
  *   find      the session table, ids in random order
  *   publish   index_match for the topic of a random one
  *   end       all of it taken away again, in random order
+ *   again     the same sessions once more: RSS then, to that of the first time
  * RSS is what /proc/self/statm says the process grew by; counted is mem_used_bytes(). The kernel's
  * part of a connection (sockets, epoll) is not in it; run.py's idle-10k measures over the wire.
  *
@@ -202,8 +203,12 @@ static void run(uint32_t count)
     double ended = (double)(clock_real_ns() - start) / count;
     epoch_drain(&rig.domain);
     double left = (double)((int64_t)mem_used_bytes() - (int64_t)used) / count;
-    printf("%9u  %9.0f  %9.0f  %9.1f  %7.0f  %6.0f  %7.0f  %6.0f\n", count, grown, counted, left,
-           created, found, published, ended);
+    double kept = (double)((int64_t)rss_bytes() - (int64_t)rss) / count;
+    for (uint32_t i = 0; i < count; i++)
+        create(&rig, i);
+    double again = (double)(rss_bytes() - rss) / count / grown;
+    printf("%9u  %9.0f  %9.0f  %9.1f  %8.0f  %5.2f  %7.0f  %6.0f  %7.0f  %6.0f\n", count, grown,
+           counted, left, kept, again, created, found, published, ended);
     fflush(stdout);
 }
 
@@ -228,10 +233,12 @@ static void print_parts(void)
 
 int main(int argc, char **argv)
 {
-    static const uint32_t counts[] = {10000, 100000, 1000000, 5000000};
+    static const uint32_t counts[] = {1000, 10000, 100000, 1000000, 5000000};
     uint32_t most = argc > 1 ? (uint32_t)atoi(argv[1]) : 5000000u;
-    printf(" sessions  RSS bytes    counted   left over   create    find  publish     end\n"
-           "                each       each        each       ns      ns       ns      ns\n");
+    printf(" sessions  RSS bytes    counted  left over  RSS left  again   create    find  publish  "
+           "   end\n"
+           "                each       each       each      each             ns      ns       ns   "
+           "   ns\n");
     for (size_t i = 0; i < ARRAY_COUNT(counts) && counts[i] <= most; i++) {
         fflush(stdout);
         pid_t child = fork();

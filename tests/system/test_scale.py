@@ -12,6 +12,7 @@ import broker as brokers
 pytestmark = pytest.mark.ours
 
 SCALE = pathlib.Path(__file__).resolve().parents[1] / "bench" / "scale.py"
+TOOL = pathlib.Path(brokers.BINARY).parent / "dunlin-bench"
 SHORT = ["--rest", "3", "--still", "0.2", "--rate", "1000", "--build", str(pathlib.Path(brokers.BINARY).parent)]
 
 sys.path.insert(0, str(SCALE.parent))
@@ -37,6 +38,25 @@ def test_a_small_fleet_is_measured_from_end_to_end(tmp_path, tables):
     assert figures["user_bytes"] > 0 and figures["load_bytes"] > 0
     assert "| sessions connected, each with a subscription of its own" in done.stdout
     assert ("of each reactor" if tables else "of the process") in done.stderr
+
+
+@pytest.mark.skipif(brokers.SANITIZED, reason="sanitizers keep what is freed")
+@pytest.mark.config(reactors=1, connection_messages="false", fresh=True)
+def test_a_burst_of_connects_and_disconnects_takes_no_more_memory_than_the_one_before(broker):
+    def burst():
+        done = subprocess.run([TOOL, "connect",
+                               "--clients", "3000", "--port", str(broker.port), "--pid",
+                               str(broker.process.pid), "--seconds", "0.1", "--warmup", "0", "--json"],
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=240)
+        assert done.returncode == 0, done.stderr
+        broker.settle()
+        return json.loads(done.stdout)["broker"]
+    first = burst()
+    assert first["rss_connected"] > first["rss_start"] + 3000 * 200
+    for _ in range(4):
+        last = burst()
+    assert last["rss_connected"] < first["rss_connected"] * 1.1
+    assert scale.rss_bytes(broker.process.pid) < first["rss_connected"] * 1.1
 
 
 def test_what_a_machine_does_not_have_is_said_with_the_command_that_sets_it():
