@@ -60,6 +60,12 @@ SCENARIOS = [
              seconds=10),
     Scenario("idle-18k", "connect --clients 18000 --source " + SOURCES, kind="idle", seconds=2),
 ]
+HALF = Scenario("telemetry-half", "telemetry --clients 1000 --dashboards 10", kind="half", seconds=3)
+SCENARIOS.append(HALF)
+HALF_P99_AIM = 0.5
+SATURATED_SHARE = 0.95  # a broker that delivers less of what is due has more than it can do
+FIRST_RATE = 4000
+TRIES = 3               # before a rate is called too high: neighbours have bad moments
 SESSION_BYTES_AIM = 512
 REST_PERCENT_AIM = 0.1
 REACTORS_AIM = 1.15
@@ -229,8 +235,48 @@ def run_once(options, broker, scenario):
         return {"error": str(error)}
 
 
+def at_rate(options, broker, rate):
+    return run_once(options, broker, Scenario(HALF.name, " ".join(HALF.args) + f" --rate {rate:.0f}",
+                                              seconds=HALF.seconds))
+
+
+def keeps_pace(result, rate):
+    return not result.get("lost") and result.get("per_second", 0) >= SATURATED_SHARE * rate
+
+
+def saturation(options, broker):
+    """The highest rate, to a tenth, at which telemetry still keeps its pace; None when there is none."""
+    good, bad, rate = None, None, FIRST_RATE
+    while bad is None or (good and bad / good > 1.1):
+        progress(f"{HALF.name}: {broker.name} at {rate:,.0f} a second")
+        keeps = any(keeps_pace(at_rate(options, broker, rate), rate) for _ in range(TRIES))
+        good, bad = (rate, bad) if keeps else (good, rate)
+        if good is None:
+            return None
+        rate = good * 2 if bad is None else (good * bad) ** 0.5
+    return good
+
+
+def run_half(options, brokers):
+    """As run_scenario(): all brokers at half of what saturates mosquitto (Dunlin, without it). The load
+    tool has an end as well, so what is found for a fast broker is at least so much."""
+    found = {b.name: saturation(options, b) for b in brokers}
+    rates = [rate for rate in (found.get("mosquitto"), found.get("dunlin")) if rate]
+    results = {b.name: [] for b in brokers}
+    for number in range(options.rounds if rates else 0):
+        shift = number % len(brokers)
+        for broker in brokers[shift:] + brokers[:shift]:
+            progress(f"{HALF.name}: round {number + 1} of {options.rounds}, {broker.name}")
+            result = at_rate(options, broker, rates[0] / 2)
+            results[broker.name].append({**result, "saturation": found[broker.name]})
+    progress("")
+    return results
+
+
 def run_scenario(options, scenario, brokers):
     """All rounds of one scenario: {broker name: [result of each round]}."""
+    if scenario.kind == "half":
+        return run_half(options, brokers)
     results = {b.name: [] for b in brokers}
     rounds = 1 if scenario.kind == "idle" and options.quick else options.rounds
     for number in range(rounds):
@@ -290,7 +336,7 @@ def message_rows(rows):
     table = [["CPU per message, ping or cycle (us)", "dunlin", "mosquitto", "relay",
               "dunlin/mosquitto", "aim", "dunlin/relay"]]
     for scenario, results in rows:
-        if scenario.kind == "idle":
+        if scenario.kind in ("idle", "half"):
             continue
         ours, peer, bare = (cpu(results.get(n)) for n in ("dunlin", "mosquitto", "relay"))
         ratio = ratios(ours, peer)
@@ -304,7 +350,7 @@ def speed_rows(rows):
     names = ("dunlin", "mosquitto", "relay")
     table = [["rate per second; p50 / p99 (us)"] + list(names)]
     for scenario, results in rows:
-        if scenario.kind == "idle":
+        if scenario.kind in ("idle", "half"):
             continue
         line = [scenario.name]
         for name in names:
@@ -333,6 +379,22 @@ def idle_rows(rows):
             peer = values(results.get("mosquitto"), *path)
             table.append([f"{scenario.name}: {title}", spread(ours, form), spread(peer, form),
                           spread(ratios(ours, peer), "{:.2f}"), verdict(median(ours), aim)])
+    return table
+
+
+def half_rows(rows):
+    table = [["latency at half of saturation", "dunlin", "mosquitto", "dunlin/mosquitto", "aim"]]
+    for scenario, results in rows:
+        if scenario.kind != "half":
+            continue
+        ours, peer = (values(results.get(n), "latency_us", "p99") for n in ("dunlin", "mosquitto"))
+        most = [median(values(results.get(n), "saturation")) for n in ("dunlin", "mosquitto")]
+        rate = median(values(results.get("dunlin"), "rate"))
+        table.append([f"{scenario.name}: saturated at (a second)"]
+                     + ["-" if n is None else f"{n:,.0f}" for n in most] + ["", ""])
+        table.append([f"{scenario.name}: p99 (us) at {rate or 0:,.0f} a second", spread(ours, "{:.0f}"),
+                      spread(peer, "{:.0f}"), spread(ratios(ours, peer), "{:.2f}"),
+                      verdict(median(ratios(ours, peer)), HALF_P99_AIM)])
     return table
 
 
@@ -440,7 +502,7 @@ def print_all(options, about, rows):
             print(f"{key + ':':12}{about[key]}")
         print()
     tables = ([reactors_rows(rows, options.reactors)] if options.reactors > 1 else
-              [message_rows(rows), idle_rows(rows), speed_rows(rows)])
+              [message_rows(rows), idle_rows(rows), half_rows(rows), speed_rows(rows)])
     for table in tables:
         print_table(table, options.markdown)
     for line in troubles(rows):
