@@ -48,7 +48,7 @@ class Client:
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         if source:
-            self.sock.bind((source, 0))
+            self.sock.bind(source if isinstance(source, tuple) else (source, 0))
         self.sock.settimeout(WAIT_S)
         self.sock.connect(address)
         if wrap:

@@ -3,6 +3,7 @@
     broker    a running broker; one per worker is shared by all tests without a `config` marker
     topic     makes topic names of the test's own: topic("a/b") -> "<test>/a/b"
     connect   makes clients of the test's own, closed when it ends: connect("sub", version=4)
+    landing   chooses the reactor of a connection: connect("sub", source=landing.on(1))
 
     @pytest.mark.config(max_inflight_messages=3)    the test gets a broker with these directives
     @pytest.mark.config(..., fresh=True)            ... of its own, that no other test has used
@@ -26,6 +27,7 @@ import pytest
 
 import broker as brokers
 import client
+from landing import Landing
 
 KEPT = 3  # brokers with a configuration of their own that are kept for the next test with the same
 STANDARDS = {"5.0": ("clause", (5,)), "3.1.1": ("clause311", (3, 4))}
@@ -227,6 +229,14 @@ def connect(broker, prefix):
     yield make
     for one in made:
         one.close()
+
+
+@pytest.fixture
+def landing(broker):
+    """landing.on(1): a `source` for connect() with which it lands on that reactor."""
+    if "landing" not in vars(broker):
+        broker.landing = Landing(broker.address)
+    return broker.landing
 
 
 @pytest.fixture
