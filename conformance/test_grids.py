@@ -196,6 +196,45 @@ def test_small_windows_with_qos_1_and_2_in_any_order_of_acknowledgement(
     assert len(s.got) == len(sent)
 
 
+@pytest.mark.parametrize("wrong", [False, pytest.param(True, marks=pytest.mark.ours)],
+                         ids=["repeated", "of_the_wrong_kind"])
+@pytest.mark.parametrize("window", [1, 2, 3])
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.clause("MQTT-3.3.4-9", "MQTT-4.9.0-1", "MQTT-4.9.0-2", "MQTT-4.3.3-4")
+def test_an_acknowledgement_opens_the_window_once_and_only_for_its_own_step(
+        connect, topic, window, wrong, seed):
+    """The client itself sees when more come than its window allows, and by an id that is in use."""
+    chance = random.Random(seed)
+    s, p = connect("s", props={"receive_max": window}), connect("p")
+    s.subscribe(topic("a"), qos=2)
+    sent = [chance.choice([1, 2]) for _ in range(24)]
+    for number, qos in enumerate(sent):
+        p.publish(topic("a"), b"%d" % number, qos)
+    got, held = [], []
+    while len(got) < len(sent) or held:
+        s.sync()
+        arrived = [s.take("PUBLISH") for packet in list(s.inbox)]
+        assert len(held) + len(arrived) == min(window, len(sent) - len(got) + len(held))
+        got += arrived
+        held += arrived
+        packet = held.pop(chance.randrange(len(held)))
+        if wrong:
+            kinds = [codec.PUBCOMP] if packet.qos == 1 else [codec.PUBCOMP, codec.PUBACK]
+            s.send(b"".join(codec.ack(kind, 5, packet.id) for kind in kinds))
+            s.expect_nothing()
+        if packet.qos == 2:
+            s.pubrec(packet.id)
+            s.expect("PUBREL", id=packet.id, code=0)
+            if wrong:
+                s.send(codec.ack(codec.PUBACK, 5, packet.id))
+                s.expect_nothing()
+        s.inflight.pop(packet.id)
+        done = codec.ack(codec.PUBACK if packet.qos == 1 else codec.PUBCOMP, 5, packet.id)
+        s.send(done * (1 if wrong else chance.choice([1, 2, 3])))
+    assert [int(packet.payload) for packet in got] == list(range(len(sent)))
+    s.expect_nothing()
+
+
 # ---------------------------------------------------------------------------- maximum packet size
 
 
