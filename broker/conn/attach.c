@@ -15,6 +15,7 @@
 #include "conn/output.h"
 #include "conn/replay.h"
 #include "conn/send.h"
+#include "conn/spread.h"
 #include "mqtt/encode.h"
 #include "runtime/log.h"
 
@@ -201,6 +202,8 @@ static void attach_complete(struct worker *worker, struct connection *connection
         worker->broker->hooks.session_changed(worker, session, false);
     if (is_present)
         deliver_resume(worker, session);
+    if (connection->state == CONNECTION_CONNECTED)
+        spread_go_behind(worker, connection);
     connection_unhold(worker, connection, HOLD_WAITING);
 }
 

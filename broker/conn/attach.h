@@ -4,7 +4,7 @@
  * Taking over a session of another reactor B from reactor C, without losing a message or its order:
  *
  *   C: MAIL_TAKEOVER -> B              the connection waits, unread
- *   B: closes its old connection
+ *   B: closes its old connection, and goes on when nothing that came from it is being spread
  *      is_moving = MOVING_FROM(B), owner = C      new deliveries now go to C, which stashes them
  *      waits for a grace period        every reactor has begun a turn since: all that was sent to B
  *                                      is in B's mailbox, and is delivered into the session by B

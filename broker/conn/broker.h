@@ -156,6 +156,7 @@ struct worker {
     struct move *moves_unposted; /* moves that there was no memory to mail */
     struct due_will *wills_first, **wills_last; /* published one after the other by wills_job */
     struct job wills_job;
+    struct list spreads;                /* under way, of publishers */
     uint32_t spreads_without_publisher; /* under way: nobody to slow down, so wills wait */
     struct job ending_job;
     uint32_t ending_first, ending_last; /* slots of sessions that are taken apart, 0: none */

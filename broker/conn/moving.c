@@ -6,8 +6,9 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "conn/attach.h"
-#include "conn/give_up.h"
 #include "conn/deliver.h"
+#include "conn/give_up.h"
+#include "conn/spread.h"
 #include "session/session.h"
 
 /* One request for a session. Made by the reactor that asks, passed on by pointer in MAIL_TAKEOVER
@@ -66,6 +67,23 @@ void moving_post_again(struct worker *worker)
         struct move *next = move->next;
         post_move(worker, move->next_to, move->next_type, move);
         move = next;
+    }
+}
+
+void moving_delay(struct move **delayed, struct move *move)
+{
+    while (*delayed) /* few: each is a connection that asks for the same session */
+        delayed = &(*delayed)->next;
+    move->next = NULL;
+    *delayed = move;
+}
+
+void moving_post_delayed(struct worker *worker, struct move *delayed)
+{
+    while (delayed) {
+        struct move *next = delayed->next;
+        post_move(worker, worker->reactor->index, MAIL_TAKEOVER, delayed);
+        delayed = next;
     }
 }
 
@@ -186,7 +204,10 @@ void attach_mail_takeover(struct reactor *reactor, void *payload, uint32_t bytes
         session_end(worker, session);
     else if (is_there && session->sink)
         connection_close_plain(worker, session->sink, CLOSE_TAKEN_OVER); /* [MQTT-3.1.4-3] */
-    if (is_there && !(session->flags & SESSION_IS_ENDING))
+    bool is_leaving = is_there && !(session->flags & SESSION_IS_ENDING);
+    if (is_leaving && spread_delays_move(worker, session, move))
+        return;
+    if (is_leaving)
         begin_move(worker, session, move);
     else
         post_move(worker, move->to, MAIL_ARRIVE, move);

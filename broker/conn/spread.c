@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "conn/attach.h"
 #include "conn/merge.h"
+#include "conn/moving.h"
 #include "conn/publish.h"
 
 #define SPREAD_SLICE (SPREAD_TARGETS / 8) /* deliveries */
@@ -32,7 +33,9 @@ struct parts {
 struct spread {
     struct job job;
     struct worker *worker;
+    struct list link; /* in the worker's list of those with a publisher */
     struct connection_ref by;
+    struct move *moves;             /* of the publisher's session, that wait for the end */
     struct publication publication; /* of a message: owns a reference */
     struct index_matches matches;   /* their `extra` is the generation of who is meant */
     struct parts *parts;            /* NULL: copies stay separate */
@@ -157,11 +160,49 @@ static void spread_deliver(struct spread *spread)
     spread->at = end;
 }
 
+/* What is being spread here of what a client published; NULL: nothing. */
+static struct spread *spread_of(struct worker *worker, const struct session *session)
+{
+    if (LIKELY(list_is_empty(&worker->spreads)))
+        return NULL;
+    uint64_t publisher = hash_bytes(session_id(session));
+    for (struct list *at = worker->spreads.next; at != &worker->spreads; at = at->next) {
+        struct spread *spread = CONTAINER_OF(at, struct spread, link);
+        if (publication_publisher(&spread->publication) == publisher)
+            return spread;
+    }
+    return NULL;
+}
+
+void spread_go_behind(struct worker *worker, struct connection *connection)
+{
+    struct spread *spread = spread_of(worker, connection->session);
+    if (!spread)
+        return;
+    spread->by = (struct connection_ref){connection->handle, connection->generation};
+    connection_hold(worker, connection, HOLD_SPREAD);
+}
+
+bool spread_delays_move(struct worker *worker, const struct session *session, struct move *move)
+{
+    struct spread *spread = spread_of(worker, session);
+    if (spread)
+        moving_delay(&spread->moves, move);
+    return spread != NULL;
+}
+
+void spread_init(struct worker *worker)
+{
+    list_init(&worker->spreads);
+}
+
 /* The room of the matches goes back: the next wide publication finds its pages there. */
 static void spread_free(struct spread *spread)
 {
     struct worker *worker = spread->worker;
     struct connection *by = connection_find(worker, spread->by.handle, spread->by.generation);
+    list_unlink(&spread->link);
+    moving_post_delayed(worker, spread->moves);
     if (by)
         connection_unhold(worker, by, HOLD_SPREAD);
     if (!spread->by.handle)
@@ -208,6 +249,7 @@ bool spread_start(struct worker *worker, struct connection *by, struct publicati
         return false;
     spread->job.run = spread_run;
     spread->worker = worker;
+    list_init(&spread->link);
     spread->publication = publication_of_message(message);
     spread->matches = worker->matches;
     spread->end = spread->matches.count;
@@ -222,6 +264,7 @@ bool spread_start(struct worker *worker, struct connection *by, struct publicati
     if (by) {
         spread->publisher_slot = by->session->slot;
         spread->by = (struct connection_ref){by->handle, by->generation};
+        list_push_back(&worker->spreads, &spread->link);
         connection_hold(worker, by, HOLD_SPREAD);
     } else {
         worker->spreads_without_publisher++;

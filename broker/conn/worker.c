@@ -20,6 +20,7 @@
 #include "conn/report.h"
 #include "conn/run.h"
 #include "conn/send.h"
+#include "conn/spread.h"
 #include "conn/subscribe.h"
 #include "runtime/log.h"
 #include "session/session.h"
@@ -173,6 +174,7 @@ void worker_init(struct worker *worker, struct broker *broker, struct reactor *r
     reactor->app = worker;
     worker->dirty_last = &worker->dirty_first;
     moving_init(worker);
+    spread_init(worker);
     attach_init_wills(worker);
     set_buffer_bytes(worker, false);
     list_init(&worker->giving_up.sessions);
