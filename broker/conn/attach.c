@@ -14,6 +14,7 @@
 #include "conn/moving.h"
 #include "conn/output.h"
 #include "conn/replay.h"
+#include "conn/report.h"
 #include "conn/send.h"
 #include "conn/spread.h"
 #include "mqtt/encode.h"
@@ -109,16 +110,17 @@ static void send_connack(struct worker *worker, struct connection *connection,
         256 + (uint32_t)(connack.assigned_client_id.len + connack.response_information.len +
                          connack.auth_method.len + connack.auth_data.len);
     uint8_t *packet = mem_alloc(room);
-    if (!packet) {
-        connection_close_plain(worker, connection, CLOSE_MEMORY);
-        return;
+    size_t bytes = packet ? encode_connack(packet, room, connection->version,
+                                           connection->packet_bytes_max, &connack)
+                          : 0;
+    if (bytes && output_append(worker, connection, packet, (uint32_t)bytes)) {
+        report_sent(connection, packet, bytes);
+        metric_add(worker_metrics(worker), METRIC_MESSAGES_SENT, 1);
+    } else { /* no room at the peer's, or here; without CONNACK nothing may be said [MQTT-3.14.0-1] */
+        bool is_too_large = packet && !bytes;
+        connection_close(worker, connection, is_too_large ? CLOSE_PACKET_TOO_LARGE : CLOSE_MEMORY,
+                         0, NULL);
     }
-    size_t bytes =
-        encode_connack(packet, room, connection->version, connection->packet_bytes_max, &connack);
-    if (bytes ==
-        0) /* the peer's Maximum Packet Size has no room for any CONNACK: nothing may be said */
-        connection_close(worker, connection, CLOSE_PACKET_TOO_LARGE, 0, NULL);
-    send_packet(worker, connection, packet, bytes);
     mem_free(packet);
 }
 
