@@ -8,7 +8,8 @@
 ## make conformance each clause of MQTT 5.0 and 3.1.1 with its verdict; ONLY="3.1.2-8 3.1.2-10"
 ## make asan        all tests under AddressSanitizer and UndefinedBehaviorSanitizer; PARTS as above
 ## make tsan        all tests under ThreadSanitizer; PARTS as above
-## make fuzz        fuzzes with libFuzzer; T="topic" a target or some (default: all), S=60 seconds for each
+## make fuzz        fuzzes with libFuzzer; T="topic" a target or some (default: all), S=60 seconds for each, J=1 at a time
+## make soak        clients of every bad kind for MINUTES=10, after which nothing may be left; SEED=, FLAVOUR=asan or tsan
 ## make bench       benchmarks, with mosquitto beside it if it is installed
 ## make bench-report  curves of cost, memory and latency against sessions, into docs/; ARGS="--sessions 100,1000"
 ## make scale       N=1000000 real connections to one broker, and what they cost; SET=1 sets sysctls for it, ARGS="--json F"
@@ -138,12 +139,19 @@ check: ; @tests/check/packages build test check
 	@tests/check/docs $B
 	@tests/check/run $B unit model
 
-# T: a target, as in tests/fuzz/fuzz_$T.c; all of them in turn when none is named. S: seconds for each.
+# T: a target, as in tests/fuzz/fuzz_$T.c; all of them in turn when none is named. S: seconds for each. J: so many at a time.
 T ?= $(patsubst tests/fuzz/fuzz_%.c,%,$(FUZZ_SRC))
 S ?= 60
+J ?= 1
 fuzz: ; @tests/check/packages build fuzz
 	@$(MAKE) FLAVOUR=fuzz $(T:%=build-fuzz/tests/fuzz/fuzz_%)
-	@tests/check/fuzz build-fuzz $S $T
+	@tests/check/fuzz build-fuzz $S $J $T
+
+# ThreadSanitizer of some compilers does not start where the kernel spreads addresses widely.
+MINUTES ?= 10
+soak: ; @tests/check/packages build test
+	@$(MAKE) all
+	@$(if $(filter tsan,$(FLAVOUR)),setarch -R) /usr/bin/python3 tests/soak/soak.py --minutes $(MINUTES) $(SEED:%=--seed %) $B/dunlin
 
 bench: $B/dunlin bench-bins
 	@set -e; for bench in $(BENCH_BIN); do echo "== $$bench"; $$bench; done
@@ -185,6 +193,6 @@ clean:
 help:
 	@sed -nE "s,^##( |$$),,p" Makefile
 
-.PHONY: all unit-bins bench-bins run test conformance asan tsan check fuzz bench bench-report scale install uninstall clean help
+.PHONY: all unit-bins bench-bins run test conformance asan tsan check fuzz soak bench bench-report scale install uninstall clean help
 .SECONDARY:
 -include $(shell find $B/obj -name '*.d' 2>/dev/null)
