@@ -270,6 +270,8 @@ PACKET_CASES = [
          ["X5-08"], accepted=True),
     Case("PUBLISH with a wildcard in its response topic", pub(props={"response_topic": "a/+"}),
          (0x81, 0x82, 0x90), (5,), ["MQTT-3.3.2-14"]),
+    Case("PUBLISH with a subscription's identifier", pub(props={"subscription_id": 1}),
+         (0x82, 0x81), (5,), ["MQTT-3.3.4-6"]),
     Case("PUBLISH with subscription id 0", pub(props={"subscription_id": 0}), (0x81, 0x82), (5,),
          ["MQTT-3.3.4-6"]),
     Case("SUBSCRIBE without filter", of(codec.SUBSCRIBE, b"\x00\x01\x00"), (0x82, 0x81), (5,),

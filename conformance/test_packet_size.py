@@ -103,6 +103,21 @@ def test_a_connack_that_cannot_fit_is_not_sent(raw, limit, prefix):
 
 
 @pytest.mark.parametrize("kind", ["suback", "unsuback"])
+@pytest.mark.clause("MQTT-3.1.2-24")
+def test_the_limit_is_exact_for_acknowledgements(connect, topic, kind):
+    """What does not fit ends the connection: the codes have to be there, each."""
+    for count, fits in ((55, True), (56, False)):
+        c = connect("c", props={"max_packet_size": 2 + 2 + 1 + 55})
+        filters = [topic(str(n)) for n in range(count)]
+        if kind == "suback":
+            c.send(codec.subscribe(5, 7, [(f, 0) for f in filters]))
+        else:
+            c.send(codec.unsubscribe(5, 7, filters))
+        packet = c.next()
+        assert (packet is not None and packet.kind == kind.upper()) == fits
+
+
+@pytest.mark.parametrize("kind", ["suback", "unsuback"])
 @pytest.mark.clause("MQTT-3.1.2-24", "MQTT-3.9.2-1", "MQTT-3.11.2-1", "MQTT-3.9.2-2",
                     "MQTT-3.11.2-2")
 def test_an_acknowledgement_that_cannot_fit_ends_the_connection(connect, topic, kind):

@@ -236,3 +236,65 @@ def test_a_replay_can_be_cut_off_by_unsubscribe_or_disconnect(connect, topic):
     for name in names:
         p.send(codec.publish(5, name, b"", retain=True))
     p.ping()
+
+
+LEVELS = ("x", "x!", "x0", "x0!", "x1", "y", "")  # "!" and "0" stand on both sides of "/"
+
+
+@pytest.mark.clause("MQTT-3.3.1-9")
+@pytest.mark.clause311("MQTT-3.3.1-6")
+@not_31
+@pytest.mark.parametrize("pattern", ["+/b", "+/+", "x/+", "x0/#", "+/c/#", "x0", "+", "#", "+/b/#", "x!/b"])
+def test_no_retained_message_is_overlooked_between_others(connect, topic, pattern, version):
+    p = connect("p", version)
+    names = [f"{first}/{second}" for first in LEVELS for second in ("a", "b", "c")] + list(LEVELS[:-1])
+    for name in names:
+        p.publish(topic(name), name, 1, retain=True)
+    s = connect("s", version)
+    s.subscribe(topic(pattern))
+    s.sync()
+    found = sorted(packet.topic for packet in s.inbox if packet.kind == "PUBLISH")
+    for name in names:
+        p.publish(topic(name), "", 1, retain=True)
+    assert found == sorted(topic(name) for name in names if matches(pattern.split("/"), name.split("/")))
+
+
+@pytest.mark.clause("MQTT-3.3.1-9")
+@pytest.mark.clause311("MQTT-3.3.1-6")
+@not_31
+def test_no_retained_message_is_overlooked_behind_many_that_do_not_match(connect, topic, version):
+    """Wherever a server keeps them: some that match stand next behind one that does not."""
+    p = connect("p", version)
+    names = [topic(f"x/{n}{end}") for n in range(400) for end in ("/deeper", "0", "!")]
+    for payload in (b"kept", b""):
+        p.send(b"".join(codec.publish(version, name, payload, retain=True) for name in names))
+        p.ping()
+        s = connect(f"s{len(payload)}", version)
+        s.subscribe(topic("x/+"))
+        s.sync()
+        found = {packet.topic for packet in s.inbox if packet.kind == "PUBLISH"}
+        assert found == ({name for name in names if not name.endswith("/deeper")} if payload else set())
+
+
+def matches(pattern, name):
+    if pattern[:1] == ["#"]:
+        return True
+    if not pattern or not name:
+        return not name and not pattern
+    return pattern[0] in ("+", name[0]) and matches(pattern[1:], name[1:])
+
+
+@pytest.mark.clause("MQTT-3.3.1-5", "X5-22")
+@pytest.mark.config(retain_expiry_interval=1)
+def test_a_retained_message_has_its_own_expiry_not_that_of_the_one_before(broker, connect, topic):
+    p = connect("p")
+    for n in range(50):
+        p.publish(topic(str(n)), "old", 1, retain=True, props={"message_expiry": 10})
+        p.publish(topic(str(n)), "new", 1, retain=True, props={"message_expiry": 100_000})
+    for _ in range(10):
+        broker.turn(61_000)
+        broker.settle()
+    s = connect("s")
+    s.subscribe(topic("+"), qos=1)
+    for _ in range(50):
+        s.expect_publish(payload="new", retain=True)

@@ -71,6 +71,23 @@ def test_leading_wildcards_do_not_see_dollar_topics(connect, broker, version):
     d.expect_publish("$SYS/broker/version", retain=True)
 
 
+@pytest.mark.clause("MQTT-4.7.2-1")
+@pytest.mark.clause311("MQTT-4.7.2-1")
+@not_31
+def test_leading_wildcards_do_not_see_dollar_topics_when_they_change(connect, broker, version):
+    c, d = connect("c", version), connect("d", version)
+    c.subscribe("#", "+/#", "+/+/+", "+/+/+/+", "+/broker/#")
+    d.subscribe("$SYS/#")
+    d.sync()
+    d.inbox.clear()
+    while d.take("PUBLISH").retain:
+        broker.turn(1100)
+    broker.turn(1100)
+    broker.settle()
+    c.sync()
+    assert not [p for p in c.inbox if p.kind == "PUBLISH" and p.topic.startswith("$")]
+
+
 @versions
 @pytest.mark.parametrize("asked", [0, 1, 2])
 @every_qos
@@ -462,6 +479,28 @@ def test_unsubscribe_is_part_of_the_session(connect, topic):
     s = connect("s", **lasting(5))
     s.expect_publish(topic("b"), "y")
     s.expect_nothing()
+
+
+@versions
+@pytest.mark.clause("MQTT-3.10.4-2", "MQTT-4.5.0-1")
+@pytest.mark.clause311("MQTT-3.10.4-2", "MQTT-4.5.0-1")
+def test_who_subscribes_or_leaves_between_messages_to_a_topic_counts_from_the_next(
+        connect, topic, version):
+    """A server may remember who gets a topic that comes again and again; not for too long."""
+    p, here, there = (connect(name, version) for name in ("p", "here", "there"))
+    here.subscribe(topic("a/b"), qos=1)
+    for _ in range(4):
+        p.publish(topic("a/b"), "often", 1)
+        here.expect_publish(topic("a/b"), "often")
+    there.subscribe(topic("a/+"), qos=1)
+    for _ in range(4):
+        p.publish(topic("a/b"), "both", 1)
+        here.expect_publish(topic("a/b"), "both")
+        there.expect_publish(topic("a/b"), "both")
+    here.unsubscribe(topic("a/b"))
+    p.publish(topic("a/b"), "one", 1)
+    there.expect_publish(topic("a/b"), "one")
+    here.expect_nothing()
 
 
 def test_a_large_subscribe_and_unsubscribe_work(connect, topic):
