@@ -6,6 +6,7 @@
 ## make test        installs what is missing, builds, and runs all tests; PARTS="unit model fault replay conformance system"
 ## make check       unit and model tests, layers, style, lint, docs: seconds
 ## make conformance each clause of MQTT 5.0 and 3.1.1 with its verdict; ONLY="3.1.2-8 3.1.2-10"
+## make conformance-mutants  shows that those tests can fail: each of many small faults is caught; ONLY="will* dup*"
 ## make asan        all tests under AddressSanitizer and UndefinedBehaviorSanitizer; PARTS as above
 ## make tsan        all tests under ThreadSanitizer; PARTS as above
 ## make fuzz        fuzzes with libFuzzer; T="topic" a target or some (default: all), S=60 seconds for each, J=1 at a time
@@ -129,6 +130,13 @@ conformance: ; @tests/check/packages build test
 	@$(MAKE) all
 	@conformance/run --start $B/dunlin $(ONLY:%=--only %)
 
+# Small faults, each built into the broker in turn; ARGS=--record writes docs/MUTANTS.md.
+conformance-mutants: export DUNLIN_COMPILE = $(CC) $(C_FLAGS)
+conformance-mutants: export DUNLIN_LINK = $(LD_FLAGS) $(LIBS)
+conformance-mutants: ; @tests/check/packages build test
+	@$(MAKE) all
+	@conformance/mutate $(ARGS) $B $(foreach name,$(ONLY),'$(name)')
+
 asan tsan: ; @$(MAKE) FLAVOUR=$@ test
 
 check: ; @tests/check/packages build test check
@@ -193,6 +201,6 @@ clean:
 help:
 	@sed -nE "s,^##( |$$),,p" Makefile
 
-.PHONY: all unit-bins bench-bins run test conformance asan tsan check fuzz soak bench bench-report scale install uninstall clean help
+.PHONY: all unit-bins bench-bins run test conformance conformance-mutants asan tsan check fuzz soak bench bench-report scale install uninstall clean help
 .SECONDARY:
 -include $(shell find $B/obj -name '*.d' 2>/dev/null)
