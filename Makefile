@@ -7,6 +7,7 @@
 ## make check       unit and model tests, layers, style, lint, docs: seconds
 ## make conformance each clause of MQTT 5.0 and 3.1.1 with its verdict; ONLY="3.1.2-8 3.1.2-10"
 ## make conformance-mutants  shows that those tests can fail: each of many small faults is caught; ONLY="will* dup*"
+## make conformance-random  scripts made by chance, with a model of a broker beside it; SEEDS=1-1000 (or one), ARGS="--host H"
 ## make asan        all tests under AddressSanitizer and UndefinedBehaviorSanitizer; PARTS as above
 ## make tsan        all tests under ThreadSanitizer; PARTS as above
 ## make fuzz        fuzzes with libFuzzer; T="topic" a target or some (default: all), S=60 seconds for each, J=1 at a time
@@ -137,6 +138,12 @@ conformance-mutants: ; @tests/check/packages build test
 	@$(MAKE) all
 	@conformance/mutate $(ARGS) $B $(foreach name,$(ONLY),'$(name)')
 
+# SEEDS: A-B or one of them. ARGS: what conformance/random_run.py takes
+SEEDS ?= 1-1000
+conformance-random: ; @tests/check/packages build test
+	@$(MAKE) all
+	@conformance/random_run.py --start $B/dunlin --seeds $(SEEDS) $(ARGS)
+
 asan tsan: ; @$(MAKE) FLAVOUR=$@ test
 
 check: ; @tests/check/packages build test check
@@ -201,6 +208,7 @@ clean:
 help:
 	@sed -nE "s,^##( |$$),,p" Makefile
 
-.PHONY: all unit-bins bench-bins run test conformance conformance-mutants asan tsan check fuzz soak bench bench-report scale install uninstall clean help
+.PHONY: all unit-bins bench-bins run test conformance conformance-mutants conformance-random asan tsan check fuzz soak \
+        bench bench-report scale install uninstall clean help
 .SECONDARY:
 -include $(shell find $B/obj -name '*.d' 2>/dev/null)
