@@ -198,6 +198,22 @@ def test_a_packet_above_the_servers_limit_closes_before_version_5(connect, topic
     c.expect_close()
 
 
+@pytest.mark.ours
+@pytest.mark.clause("MQTT-4.3.3-9")
+@pytest.mark.config(message_size_limit=100)
+def test_the_id_of_a_refused_qos_2_message_means_a_new_one(connect, topic):
+    s = connect("s")
+    s.subscribe(topic("a"), qos=2)
+    p = connect("p")
+    for _ in range(2):
+        p.send(codec.publish(5, topic("a"), b"x" * 101, 2, 9))
+        assert p.expect("PUBREC").code == 0x97
+    p.send(codec.publish(5, topic("a"), b"new", 2, 9))
+    assert p.expect("PUBREC").code == 0
+    s.expect_publish(topic("a"), "new")
+    s.expect_nothing()
+
+
 @pytest.mark.config(message_size_limit=100)
 @every_qos
 def test_payloads_above_the_size_limit_are_not_delivered(connect, topic, qos):
