@@ -111,5 +111,6 @@ void index_recent_put(const struct index_recent_key *key, struct slice topic,
     entry->lists = (uint8_t)matches->lists;
     entry->is_kept = true;
     memcpy(entry->topic, topic.ptr, topic.len);
-    memcpy(entry->items, matches->items, matches->count * sizeof(entry->items[0]));
+    if (matches->count)
+        memcpy(entry->items, matches->items, matches->count * sizeof(entry->items[0]));
 }
