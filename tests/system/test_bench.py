@@ -180,7 +180,7 @@ def test_a_broker_that_stops_for_a_moment_has_all_of_that_moment_against_it(brok
         broker.signal(signal.SIGSTOP)
         time.sleep(1)
         broker.signal(signal.SIGCONT)
-    stopper = threading.Thread(target=stop)
+    stopper = threading.Thread(target=stop, daemon=True)
     stopper.start()
     result = run(broker, "pairs --clients 1 --rate 100", moment="--seconds 3 --warmup 0.2")
     stopper.join()
