@@ -353,7 +353,8 @@ uint32_t publish_message(struct worker *worker, struct connection *by,
         report_loss(worker, DROP_NO_SHARED_MEMBER, matches->dropped_groups);
     uint32_t count = matches->count;
     worker->work_units += matches->looked_up + count;
-    bool is_for_one = count == 1 && matches->items[0].group == 0;
+    bool is_for_one =
+        !err && count == 1 && matches->items[0].group == 0 && matches->dropped_groups == 0;
     if (count)
         publish_spread(worker, by, publication);
     if (!is_for_one || !publication->packet.len)

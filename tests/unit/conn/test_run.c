@@ -16,6 +16,7 @@ struct scene {
     const char *filters[3];    /* NULL: no more */
     bool has_second;           /* one more subscriber, to "a/often" */
     bool is_elsewhere;         /* the subscriber is on another reactor */
+    bool has_absent_share;     /* a share of "a/often" with nobody there to take it */
 };
 
 /* What one way of sending came to. */
@@ -134,6 +135,12 @@ static struct outcome play(const struct scene *scene, const struct stream *s, bo
         client_subscribe(subscriber, scene->filters[i], 0);
     if (scene->has_second)
         client_subscribe(scene_client(h, 0, "second", MQTT_3_1_1, 0), "a/often", 0);
+    if (scene->has_absent_share) {
+        struct client *away = client_of(h, 0, "away", 1000);
+        client_subscribe(away, "$share/g/a/often", 0);
+        client_drop(away);
+        harness_settle(h);
+    }
     uint64_t serial = long_ways(h);
     stream_send(s, publisher, has_pings);
     for (int i = 0; i < 20; i++) {
@@ -255,6 +262,8 @@ static void two_subscribers_and_shared_ones_get_what_they_would(void **state)
         {"", PLAIN, .filters = {"$share/g/a/often"}},
         {"", PLAIN, .filters = {"a/often", "a/#", "+/often"}},
         {"", PLAIN, .filters = {"b"}},
+        {"", PLAIN, .filters = {"a/often"}, .has_absent_share = true},
+        {"", PLAIN, .filters = {"a/often"}, .has_absent_share = true, .is_elsewhere = true},
     };
     for (size_t i = 0; i < ARRAY_COUNT(scenes); i++) {
         for (uint64_t seed = 200; seed < 205; seed++)
