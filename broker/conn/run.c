@@ -19,6 +19,7 @@
 #include "session/session.h"
 
 #define RUN_MAIL_BYTES 8192u /* of packets in one record */
+#define RUN_MAIL_CHARGE 80u  /* what a record of its own would have beside a packet: see publish.c */
 
 struct mail_run {
     index_subscriber subscriber;
@@ -237,6 +238,7 @@ void run_mail(struct reactor *reactor, void *payload, uint32_t bytes)
         BUG_ON(frame_next(in, mail->version, UINT32_MAX, &frame, &fault) != FRAME_READY);
         in = slice_skip(in, frame.size);
         mail_first(worker, mail, &frame);
+        mailbox_charge(reactor, RUN_MAIL_CHARGE);
         struct connection *to = worker->passed.here;
         if (!to || !takes_runs(to))
             continue;

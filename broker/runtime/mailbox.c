@@ -296,13 +296,14 @@ static void inbox_take(struct reactor *reactor)
 }
 
 /* Runs records of a block until it is through or the budget is used; returns how many. */
-static uint32_t block_run(struct reactor *reactor, struct mail_block *block, int64_t *budget_bytes)
+static uint32_t block_run(struct reactor *reactor, struct mail_block *block)
 {
+    struct mail *mail = &reactor->mail;
     uint32_t count = 0;
-    for (; block->run<block->used && * budget_bytes> 0; count++) {
+    for (; block->run < block->used && mail->budget > 0; count++) {
         struct mail_record *record = (struct mail_record *)(block->records + block->run);
         block->run += (uint32_t)record_bytes(record->bytes);
-        *budget_bytes -= (int64_t)record_bytes(record->bytes);
+        mail->budget -= (int64_t)record_bytes(record->bytes);
         mail_handler handler = reactor->group->mail_handlers[record->type];
         BUG_ON(!handler);
         handler(reactor, record + 1, record->bytes);
@@ -310,15 +311,20 @@ static uint32_t block_run(struct reactor *reactor, struct mail_block *block, int
     return count;
 }
 
+void mailbox_charge(struct reactor *reactor, uint32_t bytes)
+{
+    reactor->mail.budget -= bytes;
+}
+
 uint32_t mailbox_run(struct reactor *reactor, uint64_t budget_bytes)
 {
     struct mail *mail = &reactor->mail;
-    int64_t budget = budget_bytes > INT64_MAX ? INT64_MAX : (int64_t)budget_bytes;
+    mail->budget = budget_bytes > INT64_MAX ? INT64_MAX : (int64_t)budget_bytes;
     uint32_t count = 0;
     inbox_take(reactor);
-    while (mail->rest && budget > 0) {
+    while (mail->rest && mail->budget > 0) {
         struct mail_block *block = mail->rest;
-        count += block_run(reactor, block, &budget);
+        count += block_run(reactor, block);
         if (block->run < block->used)
             break;
         mail->rest = block->next;

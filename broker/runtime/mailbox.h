@@ -58,6 +58,7 @@ struct mail {
     struct mail_block *idle[MAIL_BLOCK_SIZES]; /* blocks for the next batches */
     uint32_t idle_count[MAIL_BLOCK_SIZES];
     bool is_congested; /* an outbox alone holds more than MAIL_CONGESTED_BYTES */
+    int64_t budget;    /* bytes of records that may still be run in this call of mailbox_run() */
 };
 
 /* Room for a record's payload of `bytes` (8-aligned), to be filled at once; it leaves at the end of
@@ -73,6 +74,8 @@ void mailbox_flush(struct reactor *from);
 /* Runs what has arrived. Called by the reactor. Returns records run. At most about `budget_bytes`
    per call, the rest waits. What handlers post to their own reactor runs in the next call. */
 uint32_t mailbox_run(struct reactor *reactor, uint64_t budget_bytes);
+/* For handlers: the record at hand took as much time as so many bytes of others more. */
+void mailbox_charge(struct reactor *reactor, uint32_t bytes);
 /* True while some receiver of the group has more than MAIL_CONGESTED_BYTES waiting, or is about to
    get them from here. Two loads. */
 bool mailbox_is_congested(const struct reactor *from);

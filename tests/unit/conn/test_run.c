@@ -389,6 +389,31 @@ static void order_holds_when_the_session_moves_between_reactors(void **state)
     }
 }
 
+/* Packets that are to be handled one by one count as much in a turn as if they had come one by one. */
+static void runs_do_not_make_a_turn_long(void **state)
+{
+    (void)state;
+    static const uint8_t packet[] = {0x30, 3, 0, 1, 'a'};
+    static uint8_t many[12000 * sizeof(packet)];
+    struct harness *h = harness_new(2, "");
+    struct client *publisher = scene_client(h, 0, PUBLISHER, MQTT_3_1_1, 0);
+    client_subscribe(scene_client(h, 1, SUBSCRIBER, MQTT_5, 0), "a", 0);
+    for (size_t i = 0; i < sizeof(many); i += sizeof(packet))
+        memcpy(many + i, packet, sizeof(packet));
+    for (int i = 0; i < 6; i++) {
+        client_send(publisher, many, sizeof(many));
+        harness_turn(h, 0);
+    }
+    assert_int_equal(harness_session(h, PUBLISHER, NULL)->messages_in, 6 * 12000);
+    uint64_t serial = harness_worker(h, 1)->publish_serial;
+    harness_turn(h, 1);
+    assert_in_range(harness_worker(h, 1)->publish_serial - serial, 1000, 5000);
+    for (int i = 0; i < 10; i++)
+        harness_settle(h);
+    assert_int_equal(harness_worker(h, 1)->publish_serial - serial, 6 * 12000);
+    harness_free(h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -398,6 +423,7 @@ int main(void)
         cmocka_unit_test(limits_of_either_side_hold_within_a_run),
         cmocka_unit_test(two_subscribers_and_shared_ones_get_what_they_would),
         cmocka_unit_test(run_may_be_cut_at_any_byte),
+        cmocka_unit_test(runs_do_not_make_a_turn_long),
         cmocka_unit_test(order_holds_when_the_session_moves_between_reactors),
         cmocka_unit_test(nothing_is_lost_uncounted_when_the_subscriber_does_not_read),
     };
