@@ -336,7 +336,8 @@ void attach_begin(struct worker *worker, struct connection *connection)
         if (ref.slot == 0)
             continue;
         struct slot *slot = slot_of(&broker->slots, ref.slot);
-        if (ref.owner != worker->reactor->index || atomic_load(&slot->is_moving)) {
+        if (ref.owner != worker->reactor->index || atomic_load(&slot->is_moving) ||
+            moving_is_delayed(worker, &ref)) {
             attach_wait(worker, connection, &ref);
             return;
         }

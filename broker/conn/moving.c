@@ -103,6 +103,14 @@ void moving_free(struct move *move)
     mem_free(move);
 }
 
+bool moving_is_delayed(struct worker *worker, const struct session_ref *ref)
+{
+    struct slot *slot = slot_of(&worker->broker->slots, ref->slot);
+    return ref->owner == worker->reactor->index &&
+           atomic_load(&slot->generation) == ref->generation &&
+           spread_has_moves(worker, slot->object);
+}
+
 void moving_request_take(struct worker *worker, struct move *move, struct connection *connection,
                          const struct session_ref *ref)
 {
@@ -110,7 +118,10 @@ void moving_request_take(struct worker *worker, struct move *move, struct connec
     move->generation = ref->generation;
     if (connection)
         move->connection = (struct connection_ref){connection->handle, connection->generation};
-    post_move(worker, ref->owner, MAIL_TAKEOVER, move);
+    if (connection && moving_is_delayed(worker, ref))
+        spread_delays_move(worker, slot_of(&worker->broker->slots, ref->slot)->object, move);
+    else
+        post_move(worker, ref->owner, MAIL_TAKEOVER, move);
 }
 
 static void fence_passed(struct epoch_item *item, void *ctx)

@@ -22,6 +22,9 @@ void moving_free(struct move *move);
 /* Asks the owner of `ref` to hand it over to `connection`, or with NULL to end it. */
 void moving_request_take(struct worker *worker, struct move *move, struct connection *connection,
                          const struct session_ref *ref);
+/* Whether a session of this reactor has such requests put aside: who wants it now comes behind them,
+   so that the last one keeps it. */
+bool moving_is_delayed(struct worker *worker, const struct session_ref *ref);
 /* Puts a request that has come aside; then takes up again what was put aside. */
 void moving_delay(struct move **delayed, struct move *move);
 void moving_post_delayed(struct worker *worker, struct move *delayed);

@@ -191,6 +191,12 @@ bool spread_delays_move(struct worker *worker, const struct session *session, st
     return spread != NULL;
 }
 
+bool spread_has_moves(struct worker *worker, const struct session *session)
+{
+    const struct spread *spread = spread_of(worker, session);
+    return spread && spread->moves;
+}
+
 void spread_init(struct worker *worker)
 {
     list_init(&worker->spreads);

@@ -22,6 +22,8 @@ struct move;
 /* The same for a session that another reactor asks for. True: the move waits, and is posted again
    when that is over. */
 bool spread_delays_move(struct worker *worker, const struct session *session, struct move *move);
+/* Whether a move of the session waits so: who asks for it now comes behind. */
+bool spread_has_moves(struct worker *worker, const struct session *session);
 
 void spread_init(struct worker *worker);
 

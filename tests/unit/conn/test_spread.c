@@ -185,6 +185,35 @@ static void wide_publication_outlives_its_publisher(void **state)
     crowd_free(crowd);
 }
 
+/* Its session goes to who asked last, also when an earlier one, which may be gone, is still to get it. */
+static void publisher_that_comes_back_twice_keeps_its_last_connection(void **state)
+{
+    (void)state;
+    struct brake brake;
+    struct crowd *crowd = crowd_new(2, "");
+    struct harness *h = crowd->h;
+    struct client *first = client_of(h, 0, "P", 1000);
+    brake_on(h, &brake);
+    client_publish(first, "wide", "w", 0, 0);
+    harness_turn(h, 0);
+    struct client *second = client_coming_back(h, 1, "P", 1000);
+    harness_turn(h, 1);
+    harness_turn(h, 0);
+    client_expect(first, PACKET_DISCONNECT);
+    client_expect_nothing(second);
+    client_drop(second);
+    struct client *third = client_coming_back(h, 0, "P", 1000);
+    harness_turn(h, 0);
+    brake_off(h, &brake);
+    harness_finish_jobs(h);
+    harness_settle(h);
+    client_expect(third, PACKET_CONNACK);
+    client_expect_nothing(third);
+    assert_non_null(connection_of(h, "P"));
+    expect_all(crowd, "w");
+    crowd_free(crowd);
+}
+
 /* It said DISCONNECT before it left: that is read when its publication is spread, so no will. */
 static void publisher_that_left_is_heard_out_after_its_wide_publication(void **state)
 {
@@ -354,6 +383,7 @@ int main(void)
         cmocka_unit_test(wide_publication_holds_its_publisher_and_nobody_else),
         cmocka_unit_test(wide_publications_at_once_do_not_mix),
         cmocka_unit_test(wide_publication_outlives_its_publisher),
+        cmocka_unit_test(publisher_that_comes_back_twice_keeps_its_last_connection),
         cmocka_unit_test(publisher_that_left_is_heard_out_after_its_wide_publication),
         cmocka_unit_test(subscribers_may_go_while_a_wide_publication_is_spread),
         cmocka_unit_test(newcomers_get_nothing_of_a_spread_from_before_their_time),
