@@ -46,9 +46,9 @@ static uint32_t smaller(uint32_t a, uint32_t b)
 }
 
 /* Limits that are 0 are none. */
-static uint32_t smaller_unless_0(uint32_t a, uint32_t limit)
+static uint32_t smaller_unless_0(uint32_t a, uint64_t limit)
 {
-    return limit ? smaller(a, limit) : a;
+    return limit && limit < a ? (uint32_t)limit : a;
 }
 
 /* What the publisher may send. */
