@@ -19,7 +19,7 @@
 #include "session/session.h"
 
 #define RUN_MAIL_BYTES 8192u /* of packets in one record */
-#define RUN_MAIL_CHARGE 80u  /* what a record of its own would have beside a packet: see publish.c */
+#define RUN_MAIL_CHARGE 80u /* what a record of its own would have beside a packet: see publish.c */
 
 struct mail_run {
     index_subscriber subscriber;

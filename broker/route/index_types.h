@@ -186,9 +186,9 @@ struct index {
     struct slots *slots;
     uint32_t reactors;
     void *shards_memory;
-    char padding_before[64]; /* by itself in its cache line, wherever calloc puts the whole */
+    char padding_before[64];  /* by itself in its cache line, wherever calloc puts the whole */
     _Atomic uint64_t changes; /* subscriptions added, changed, removed: index_recent.h */
-    char padding_behind[64]; /* what follows is written when filters come and go */
+    char padding_behind[64];  /* what follows is written when filters come and go */
     struct index_depth depths[TOPIC_LEVELS_MAX + 1];
     struct index_sketch sketch;
     struct index_group_table groups;

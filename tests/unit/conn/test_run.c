@@ -252,8 +252,8 @@ static void limits_of_either_side_hold_within_a_run(void **state)
         for (uint64_t seed = 100; seed < 110; seed++)
             compare(&scenes[i], seed);
     }
-    struct scene vast = {
-        "max_queued_messages 0\nmax_queued_bytes 4294967297\n", PLAIN, .filters = {"a/#"}};
+    struct scene vast = {"max_queued_messages 0\nmax_queued_bytes 4294967297\n", PLAIN,
+                         .filters = {"a/#"}};
     assert_true(compare(&vast, 100) > 0); /* a limit of more than 32 bits is none to a run */
 }
 
