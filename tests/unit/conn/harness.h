@@ -62,6 +62,7 @@ struct harness {
     struct listener listener;
     struct client *clients[HARNESS_CLIENTS_MAX];
     uint32_t client_count;
+    uint32_t events_max; /* of a reactor that had no long turn yet */
 };
 
 /* ---- broker ---- */
@@ -99,6 +100,7 @@ static inline struct harness *harness_new(uint32_t reactors, const char *text)
     h->group = reactor_group_new(reactors, &worker_hooks);
     h->group->last_read_budget_ns = 1000000000;
     h->group->read_budget_ns = 1000000000; /* turns are counted here, on machines of any speed */
+    h->events_max = h->group->reactors[0].events_max;
     harness_make_tables(h, reactors);
     return h;
 }
@@ -110,6 +112,7 @@ static inline struct worker *harness_worker(struct harness *h, uint32_t reactor)
 
 static inline void harness_turn(struct harness *h, uint32_t reactor)
 {
+    h->group->reactors[reactor].events_max = h->events_max;
     reactor_turn(&h->group->reactors[reactor], 0);
 }
 
