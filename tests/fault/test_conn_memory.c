@@ -2,21 +2,8 @@
  * test_conn_memory.c: a scenario of clients is played again and again, and each time one more of its
  * allocations fails: the first, the second, ... to the last. The broker stays up, leaks nothing, its
  * gauges stay true, and where a message is lost it says so.
- *
- * The counted allocator of include/base/mem.h is wrapped here: base.c is included with its functions
- * renamed, so the library's own is not linked.
  */
-#define mem_alloc base_mem_alloc
-#define mem_zalloc base_mem_zalloc
-#define mem_realloc base_mem_realloc
-#include "runtime/base.c"
-#undef mem_alloc
-#undef mem_zalloc
-#undef mem_realloc
-
-void *mem_alloc(size_t bytes);
-void *mem_zalloc(size_t bytes);
-void *mem_realloc(void *ptr, size_t bytes);
+#include "tests/unit/conn/failing_memory.h"
 
 #include "tests/unit/conn/harness.h"
 #include "tests/unit/conn/harness_check.h"
@@ -29,7 +16,7 @@ static struct {
     uint32_t count, failed;
 } fault;
 
-static bool fails(void)
+static bool memory_fails(void)
 {
     if (!fault.is_on)
         return false;
@@ -38,21 +25,6 @@ static bool fails(void)
         return false;
     fault.failed++;
     return true;
-}
-
-void *mem_alloc(size_t bytes)
-{
-    return fails() ? NULL : base_mem_alloc(bytes);
-}
-
-void *mem_zalloc(size_t bytes)
-{
-    return fails() ? NULL : base_mem_zalloc(bytes);
-}
-
-void *mem_realloc(void *ptr, size_t bytes)
-{
-    return fails() ? NULL : base_mem_realloc(ptr, bytes);
 }
 
 /* ---- scenarios: nothing is expected, everything may be refused ---- */

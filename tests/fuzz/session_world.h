@@ -16,17 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define mem_alloc base_mem_alloc
-#define mem_zalloc base_mem_zalloc
-#define mem_realloc base_mem_realloc
-#include "runtime/base.c"
-#undef mem_alloc
-#undef mem_zalloc
-#undef mem_realloc
-
-void *mem_alloc(size_t bytes);
-void *mem_zalloc(size_t bytes);
-void *mem_realloc(void *ptr, size_t bytes);
+#include "tests/unit/conn/failing_memory.h"
 
 #define HARNESS_ASSERTS
 #define fail_msg(...) (fprintf(stderr, __VA_ARGS__), fputc('\n', stderr), abort())
@@ -82,21 +72,6 @@ static bool memory_fails(void)
     }
     world.fail_count--;
     return true;
-}
-
-void *mem_alloc(size_t bytes)
-{
-    return memory_fails() ? NULL : base_mem_alloc(bytes);
-}
-
-void *mem_zalloc(size_t bytes)
-{
-    return memory_fails() ? NULL : base_mem_zalloc(bytes);
-}
-
-void *mem_realloc(void *ptr, size_t bytes)
-{
-    return memory_fails() ? NULL : base_mem_realloc(ptr, bytes);
 }
 
 /* ---- what must be the same before and after ---- */
