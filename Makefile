@@ -177,7 +177,7 @@ bench-report: ; @tests/check/packages build bench
 	@/usr/bin/python3 tests/bench/report.py --build $B $(ARGS)
 
 N ?= 1000000
-scale: ; @tests/check/packages build
+scale: ; @tests/check/packages build scale
 	@$(MAKE) all
 	@/usr/bin/python3 tests/bench/scale.py --build $B $(if $(SET),--set) $(ARGS) $N
 
