@@ -3,34 +3,25 @@
 
 Starts the broker with one option at a time on one reactor and lets dunlin-bench connect clients and send a
 message at a time back and forth; options take turns in each of ROUNDS rounds, and what is printed is the median
-of the rounds. CPU is the broker's, as the kernel accounts it; kernel memory is that of both ends, by slabs and
-buffers of /proc/meminfo (other work on the machine shows in it).
+of the rounds, in brackets the lowest and the highest. CPU is the broker's, as the kernel accounts it; kernel memory is
+that of both ends, counted for the whole machine: let nothing else connect meanwhile.
 """
 
 import json
-import os
-import re
-import signal
-import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
+
+import run
+import scale
 
 BUILD = sys.argv[1] if len(sys.argv) > 1 else "build"
 ROUNDS = 5
 CLIENTS = 8000
 SOURCE = ["--source", "127.0.0.2-127.0.0.9"]
-OPTIONS = {
-    "none": "",
-    "set_tcp_nodelay true": "set_tcp_nodelay true",
-    "tcp_defer_accept 5": "tcp_defer_accept 5",
-    "tcp_keepalive 300": "tcp_keepalive 300",
-    "tcp_user_timeout 30": "tcp_user_timeout 30",
-    "socket_receive_buffer 4096": "socket_receive_buffer 4096",
-    "socket_send_buffer 4096": "socket_send_buffer 4096",
-}
+OPTIONS = ("set_tcp_nodelay true", "tcp_defer_accept 5", "tcp_keepalive 300", "tcp_user_timeout 30",
+           "socket_receive_buffer 4096", "socket_send_buffer 4096")
 COLUMNS = {
     "connect_us": "broker CPU per connect and subscribe (us)",
     "kernel": "kernel memory per idle connection, both ends (bytes)",
@@ -40,70 +31,36 @@ COLUMNS = {
 }
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+def load_argv(broker, *args):
+    return [f"{BUILD}/dunlin-bench", *args, "--port", str(broker.port)]
 
 
-def kernel_bytes():
-    text = open("/proc/meminfo").read()
-    slab = int(re.search(r"^Slab:\s+(\d+)", text, re.M)[1]) * 1024
-    pages = int(re.search(r"^TCP: .* mem (\d+)", open("/proc/net/sockstat").read(), re.M)[1])
-    return slab + pages * os.sysconf("SC_PAGE_SIZE")
+def load(broker, *args):
+    """What came of a load of a second."""
+    out = subprocess.run(load_argv(broker, *args, "--pid", str(broker.process.pid), "--json", "--seconds", "1",
+                                   "--warmup", "0"), stdout=subprocess.PIPE, check=True, text=True)
+    return json.loads(out.stdout)
 
 
-class Broker:
-    def __init__(self, option):
-        self.port = free_port()
-        # Options of a listener stand in its section, below its line.
-        text = f"listener {self.port} 127.0.0.1\nallow_anonymous true\nreactors 1\nsys_interval 0\n{option}\n"
-        with tempfile.NamedTemporaryFile("w", suffix=".conf", delete=False) as file:
-            file.write(text)
-        os.chmod(file.name, 0o644)
-        self.config = file.name
-        self.process = subprocess.Popen([f"{BUILD}/dunlin", "-c", file.name], stderr=subprocess.DEVNULL)
-        for _ in range(500):
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            except OSError:
-                time.sleep(0.01)
-        raise SystemExit(f"the broker did not start with {option!r}")
-
-    def load(self, *args):
-        command = [f"{BUILD}/dunlin-bench", *args, "--port", str(self.port), "--pid", str(self.process.pid),
-                   "--json", "--seconds", "1", "--warmup", "0"]
-        out = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, text=True)
-        return json.loads(out.stdout.splitlines()[-1])
-
-    def idle_kernel_bytes(self):
-        """One more run whose clients rest while the kernel's memory is looked at."""
-        before = kernel_bytes()
-        command = [f"{BUILD}/dunlin-bench", "connect", "--clients", str(CLIENTS), *SOURCE, "--port",
-                   str(self.port), "--seconds", "3"]
-        load = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        most = before
-        while load.poll() is None:
-            most = max(most, kernel_bytes())
-            time.sleep(0.1)
-        return (most - before) / CLIENTS
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait()
-        os.unlink(self.config)
+def idle_kernel_bytes(broker):
+    """Once more, and the kernel's memory is looked at while the clients rest."""
+    before = most = sum(scale.kernel_bytes().values())
+    clients = subprocess.Popen(load_argv(broker, "connect", "--clients", str(CLIENTS), *SOURCE, "--seconds", "3"),
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while clients.poll() is None:
+        most = max(most, sum(scale.kernel_bytes().values()))
+        time.sleep(0.1)
+    return (most - before) / CLIENTS
 
 
-def measure(option):
-    broker = Broker(option)
-    try:
-        connect = broker.load("connect", "--clients", str(CLIENTS), *SOURCE)
-        one = broker.load("pairs", "--clients", "1", "--window", "1")
-        many = broker.load("pairs", "--clients", "50", "--window", "16")
-        kernel = broker.idle_kernel_bytes()
-    finally:
-        broker.stop()
+def measure(lines):
+    # Options of a listener stand in its section, below its line.
+    config = ["allow_anonymous true", "reactors 1", "sys_interval 0", *lines]
+    with run.Broker("dunlin", f"{BUILD}/dunlin", config, pinned=False) as broker:
+        connect = load(broker, "connect", "--clients", str(CLIENTS), *SOURCE)
+        one = load(broker, "pairs", "--clients", "1", "--window", "1")
+        many = load(broker, "pairs", "--clients", "50", "--window", "16")
+        kernel = idle_kernel_bytes(broker)
     return {
         "connect_us": connect["broker"]["connect_cpu_us"],
         "kernel": kernel,
@@ -114,12 +71,11 @@ def measure(option):
 
 
 def main():
-    results = {name: [] for name in OPTIONS}
+    results = {name: [] for name in ("none", *OPTIONS)}
     for number in range(ROUNDS):
-        for name, option in OPTIONS.items():
-            results[name].append(measure(option))
-            print(f"\rround {number + 1} of {ROUNDS}: {name:30}", end="", file=sys.stderr)
-    print(file=sys.stderr)
+        for name, found in results.items():
+            run.progress(f"round {number + 1} of {ROUNDS}: {name}")
+            found.append(measure([] if name == "none" else [name]))
     print("| option | " + " | ".join(COLUMNS.values()) + " |")
     print("|---" * (len(COLUMNS) + 1) + "|")
     for name, rounds in results.items():
