@@ -8,15 +8,14 @@
 
 #define RECENT_ENTRIES 256u /* a power of two */
 #define RECENT_MATCHES 4u
-#define RECENT_TOPIC_MAX 100u
+#define RECENT_TOPIC_MAX 108u
 
 struct index_recent_entry {
-    uint64_t changes; /* of the index, when it was looked up */
-    uint32_t tag;     /* of the topic that is kept */
-    uint32_t other;   /* of the one that came last and was not */
-    uint16_t topic_bytes;
+    uint64_t changes;     /* of the index, when it was looked up */
+    uint32_t tag;         /* of the topic that is kept */
+    uint32_t other;       /* of the one that came last and was not */
+    uint16_t topic_bytes; /* 0: none is kept */
     uint8_t count, lists;
-    bool is_kept;
     uint8_t topic[RECENT_TOPIC_MAX];
     _Alignas(8) struct index_match items[RECENT_MATCHES];
 };
@@ -58,7 +57,7 @@ static uint32_t topic_tag(struct slice topic)
 static bool entry_answers(const struct index_recent_entry *entry,
                           const struct index_recent_key *key, struct slice topic)
 {
-    return entry->tag == key->tag && entry->changes == key->changes && entry->is_kept &&
+    return entry->tag == key->tag && entry->changes == key->changes &&
            entry->topic_bytes == topic.len && memcmp(entry->topic, topic.ptr, topic.len) == 0;
 }
 
@@ -109,7 +108,6 @@ void index_recent_put(const struct index_recent_key *key, struct slice topic,
     entry->topic_bytes = (uint16_t)topic.len;
     entry->count = (uint8_t)matches->count;
     entry->lists = (uint8_t)matches->lists;
-    entry->is_kept = true;
     memcpy(entry->topic, topic.ptr, topic.len);
     if (matches->count)
         memcpy(entry->items, matches->items, matches->count * sizeof(entry->items[0]));

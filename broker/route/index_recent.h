@@ -9,8 +9,8 @@
  *
  * A direct-mapped table. A topic takes its place when it comes twice without another in between
  * that falls on the same and is not the one that is kept: topics that all come once, of a million
- * sensors, drive nothing out and touch one cache line each. Kept
- * are answers of at most RECENT_MATCHES subscribers without share groups, which choose each time.
+ * sensors, drive nothing out and touch one cache line each. Kept are answers of at most
+ * RECENT_MATCHES subscribers without share groups, which choose each time.
  *
  * Threads: its reactor's. Cost: RECENT_ENTRIES * 192 bytes a reactor, made by the first publish.
  */
