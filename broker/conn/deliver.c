@@ -86,6 +86,17 @@ static struct send_options options_of(const struct delivery_wish *wish, uint32_t
     return options;
 }
 
+/* What it is delivered with [MQTT-3.8.4-8]. */
+static uint8_t effective_qos(struct worker *worker, const struct publication *publication,
+                             index_subscriber subscriber)
+{
+    uint8_t granted = index_subscriber_qos(subscriber);
+    if (publication->qos >= granted ||
+        UNLIKELY(broker_config(worker->broker)->upgrade_outgoing_qos))
+        return granted;
+    return publication->qos;
+}
+
 /* The session's limits on what waits in the output of a connected client. */
 static bool is_over_output_limits(const struct config *config, const struct connection *connection)
 {
@@ -273,6 +284,17 @@ static bool make_room(struct worker *worker, struct session *session, uint8_t qo
     return true;
 }
 
+/* Takes the delivery; false without memory. */
+static bool queue_delivery(struct worker *worker, struct flight *flight, struct delivery *delivery)
+{
+    if (queue_push_take(delivery->qos ? &flight->queue : &flight->queue_qos0, delivery)) {
+        delivery_fini(delivery);
+        return false;
+    }
+    deliver_count_stored(worker, delivery, 1);
+    return true;
+}
+
 /* Queues, or drops and counts. */
 static void deliver_later(struct worker *worker, struct session *session,
                           struct publication *publication, const struct delivery_wish *wish,
@@ -286,16 +308,19 @@ static void deliver_later(struct worker *worker, struct session *session,
     }
     if (!make_room(worker, session, qos, publication))
         return;
-    if (!make_delivery(publication, wish, qos, retain, &delivery)) {
+    if (!make_delivery(publication, wish, qos, retain, &delivery) ||
+        !queue_delivery(worker, flight, &delivery))
         drop(worker, session, DROP_MEMORY);
-        return;
-    }
-    if (queue_push_take(qos ? &flight->queue : &flight->queue_qos0, &delivery)) {
-        delivery_fini(&delivery);
-        drop(worker, session, DROP_MEMORY);
-        return;
-    }
-    deliver_count_stored(worker, &delivery, 1);
+}
+
+bool deliver_to_queue(struct worker *worker, struct session *session,
+                      struct publication *publication, const struct delivery_wish *wish)
+{
+    struct flight *flight = session_flight(session);
+    struct delivery delivery;
+    uint8_t qos = effective_qos(worker, publication, wish->subscriber);
+    return qos && flight && make_delivery(publication, wish, qos, false, &delivery) &&
+           queue_delivery(worker, flight, &delivery);
 }
 
 /* Puts a delivery in flight and sends it. Takes the delivery. False: it was dropped. */
@@ -336,11 +361,8 @@ void deliver_publication(struct worker *worker, struct session *session,
         return; /* [MQTT-3.8.3-3] */
     if (UNLIKELY(publication->flags & MESSAGE_ADMIN_ONLY) && !(session->flags & SESSION_ADMIN))
         return;
-    uint8_t granted = index_subscriber_qos(subscriber);
-    uint8_t qos = publication->qos < granted ? publication->qos : granted; /* [MQTT-3.8.4-8] */
+    uint8_t qos = effective_qos(worker, publication, subscriber);
     const struct config *config = broker_config(worker->broker);
-    if (UNLIKELY(config->upgrade_outgoing_qos))
-        qos = granted;
     bool retain = (publication->flags & MESSAGE_RETAIN) &&
                   (wish->is_retained_replay || index_subscriber_retain_as_published(subscriber));
     if (publication->expires_tick && publication->expires_tick <= worker->reactor->now_tick) {

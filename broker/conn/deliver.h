@@ -22,6 +22,9 @@ struct delivery_wish {
 /* Sends now, queues, or drops and counts. */
 void deliver_publication(struct worker *worker, struct session *session,
                          struct publication *publication, const struct delivery_wish *wish);
+/* Only queues, past every limit. False: without memory, or it would be delivered with QoS 0. */
+bool deliver_to_queue(struct worker *worker, struct session *session,
+                      struct publication *publication, const struct delivery_wish *wish) MUST_USE;
 /* Sends what is waiting while the window and the output have room. */
 void deliver_pump(struct worker *worker, struct session *session);
 /* After reconnecting: what was in flight is sent again in order, then the queue [MQTT-4.4.0-1]. */

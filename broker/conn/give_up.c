@@ -8,7 +8,6 @@
 #include "conn/give_up.h"
 
 #include "base/mem.h"
-#include "conn/deliver.h"
 #include "conn/publish.h"
 
 #define GIVE_UP_LOOKS_PER_SLICE 512u
@@ -167,6 +166,12 @@ void give_up_begin(struct worker *worker, struct session *session)
     giving_up->is_running = true;
     giving_up->job.run = give_up_run;
     reactor_job_add(worker->reactor, &giving_up->job);
+}
+
+bool give_up_add(struct worker *worker, struct session *session, struct publication *publication,
+                 const struct delivery_wish *wish)
+{
+    return has_shared(session) && deliver_to_queue(worker, session, publication, wish);
 }
 
 bool give_up_at_end(struct worker *worker, struct session *session)

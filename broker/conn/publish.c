@@ -19,6 +19,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "conn/attach.h"
+#include "conn/give_up.h"
 #include "conn/merge.h"
 #include "conn/moving.h"
 #include "conn/report.h"
@@ -93,10 +94,10 @@ static bool deliver_if_mine(struct worker *worker, struct publication *publicati
     if (place != PLACE_HERE)
         return place == PLACE_ELSEWHERE;
     struct session *session = slot->object;
-    if (UNLIKELY(match->group && session->flags & SESSION_IS_ENDING))
-        share_again(worker, publication, match->group, id);
-    else
+    if (LIKELY(!match->group || !(session->flags & SESSION_IS_ENDING)))
         deliver_publication(worker, session, publication, &wish);
+    else if (!give_up_add(worker, session, publication, &wish))
+        share_again(worker, publication, match->group, id);
     return false;
 }
 

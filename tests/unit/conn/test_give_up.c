@@ -157,6 +157,29 @@ static void session_that_ends_as_the_last_member_counts_what_is_lost(void **stat
     harness_free(h);
 }
 
+/* It was on its way from the publisher's reactor when the session ended. */
+static void message_that_comes_after_the_end_is_handed_over_behind_the_others(void **state)
+{
+    (void)state;
+    struct harness *h = harness_new(2, "share_policy sticky\n");
+    struct client *a = member(h, 0, "a", 0), *p = client_of(h, 1, "P", 0);
+    for (uint32_t reactor = 0; reactor < 2; reactor++) {
+        publish(p, "t", 1, 5);
+        struct client *b = member(h, reactor, reactor ? "c" : "b", 0);
+        client_publish(p, "t", "6", 1, 6);
+        harness_turn(h, 1);
+        client_drop(a);
+        harness_settle(h);
+        harness_finish_jobs(h);
+        expect_numbers(b, 1, 6);
+        a = b;
+    }
+    assert_int_equal(harness_metric(h, METRIC_PUBLISH_DROPPED), 0);
+    assert_int_equal(harness_metric(h, METRIC_STORED_MESSAGES), 0);
+    assert_int_equal(harness_metric(h, METRIC_STORED_BYTES), 0);
+    harness_free(h);
+}
+
 #define MANY 6000u
 
 /* In slices: after one turn some are gone, and what is left waits for its client in order. */
@@ -207,6 +230,7 @@ int main(void)
         cmocka_unit_test(ready_members_get_what_is_shared_and_nothing_else),
         cmocka_unit_test(session_that_ends_hands_over_to_whoever_is_left),
         cmocka_unit_test(session_that_ends_as_the_last_member_counts_what_is_lost),
+        cmocka_unit_test(message_that_comes_after_the_end_is_handed_over_behind_the_others),
         cmocka_unit_test(client_that_is_back_gets_what_was_not_handed_over_yet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
