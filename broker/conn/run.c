@@ -6,8 +6,8 @@
  *
  *   struct mail_run | those packets                              to a session of another reactor
  *
- * Cost: some 70 instructions a packet, of which the comparison of the topic is a quarter; the long way
- * takes 1,200.
+ * Cost: some 35 instructions a packet, half of them for comparing the topic, and 70 for one whose
+ * length differs from the first one's; the long way takes 1,200.
  */
 #include "conn/run.h"
 
@@ -115,6 +115,25 @@ static struct slice run_head(const struct frame *frame, uint8_t version)
     return slice_of(frame->body.ptr, 2 + topic_bytes + (version == MQTT_5));
 }
 
+/* Adds the packets at the start of `in` that begin as `frame` does up to the end of `head`, their
+   length included, as most do: one comparison each. */
+static void run_add_same(struct run *run, struct slice in, const struct frame *frame,
+                         struct slice head, const struct run_limits *limits)
+{
+    uint32_t size = frame->size, payload_bytes = (uint32_t)(frame->body.len - head.len);
+    const uint8_t *start = frame->body.ptr + frame->body.len - size;
+    size_t same_bytes = (size_t)(head.ptr + head.len - start);
+    if (size > limits->packet_bytes || payload_bytes > limits->payload_bytes)
+        return;
+    size_t room = (in.len < limits->bytes ? in.len : limits->bytes) / size;
+    uint32_t count = 0, most = room < limits->packets ? (uint32_t)room : limits->packets;
+    for (const uint8_t *at = in.ptr; count < most && memcmp(at, start, same_bytes) == 0; at += size)
+        count++;
+    run->packets += count;
+    run->bytes += count * size;
+    run->payload_bytes += (uint64_t)count * payload_bytes;
+}
+
 /* The packets at the start of `in` that begin as `frame` does, within the limits. */
 static struct run run_gather(const struct frame *frame, uint8_t version, struct slice in,
                              const struct run_limits *limits)
@@ -122,6 +141,7 @@ static struct run run_gather(const struct frame *frame, uint8_t version, struct 
     struct run run = {0};
     struct slice head = run_head(frame, version);
     uint8_t first = (uint8_t)(frame->type << 4 | frame->flags);
+    run_add_same(&run, in, frame, head, limits);
     while (run.packets < limits->packets &&
            run_add(&run, slice_skip(in, run.bytes), first, head, limits))
         ;

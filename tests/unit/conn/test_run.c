@@ -4,6 +4,8 @@
  */
 #include "harness.h"
 
+#include "conn/output.h"
+#include "conn/run.h"
 #include "mqtt/version.h"
 
 #define PUBLISHER "publisher"
@@ -17,6 +19,7 @@ struct scene {
     bool has_second;           /* one more subscriber, to "a/often" */
     bool is_elsewhere;         /* the subscriber is on another reactor */
     bool has_absent_share;     /* a share of "a/often" with nobody there to take it */
+    uint32_t payload_bytes;    /* of every packet, 0: random */
 };
 
 /* What one way of sending came to. */
@@ -31,6 +34,7 @@ struct outcome {
 
 struct stream {
     uint64_t random;
+    uint32_t payload_bytes; /* of every packet, 0: random */
     uint8_t bytes[60000];
     uint32_t starts[2000], count, len;
 };
@@ -56,6 +60,8 @@ static uint32_t random_payload_bytes(struct stream *s)
 {
     static const uint32_t around[] = {0, 1, 63, 110, 117, 127, 128, 200, 300, 2047, 2048, 4100};
     uint32_t dice = below(s, 40);
+    if (s->payload_bytes)
+        return s->payload_bytes;
     return dice < ARRAY_COUNT(around) ? around[dice] : below(s, 40);
 }
 
@@ -80,13 +86,30 @@ static void stream_add_random(struct stream *s, uint8_t version)
     stream_add(s, first, &p);
 }
 
-static void stream_make(struct stream *s, uint64_t seed, uint8_t version)
+static void stream_make(struct stream *s, uint64_t seed, uint8_t version, uint32_t payload_bytes)
 {
     memset(s, 0, sizeof(*s));
+    s->payload_bytes = payload_bytes;
     s->random = seed * 0x9E3779B97F4A7C15ull + 1;
     uint32_t count = 20 + below(s, 300);
     while (s->count < count && s->len < sizeof(s->bytes) - 8300)
         stream_add_random(s, version);
+    s->starts[s->count] = s->len;
+}
+
+/* All to "a/often". */
+static void stream_make_equal(struct stream *s, uint32_t count, uint32_t payload_bytes,
+                              uint8_t version)
+{
+    memset(s, 0, sizeof(*s));
+    while (s->count < count) {
+        struct packet p = {0};
+        put_string(&p, "a/often");
+        if (version == MQTT_5)
+            put_u8(&p, 0);
+        put_bytes(&p, s->bytes, payload_bytes);
+        stream_add(s, 0x30, &p);
+    }
     s->starts[s->count] = s->len;
 }
 
@@ -182,7 +205,7 @@ static void expect_equal(const struct outcome *one, const struct outcome *other)
 static uint64_t compare(const struct scene *scene, uint64_t seed)
 {
     static struct stream s;
-    stream_make(&s, seed, scene->publisher_version);
+    stream_make(&s, seed, scene->publisher_version, scene->payload_bytes);
     struct outcome run = play(scene, &s, false), single = play(scene, &s, true);
     assert_int_equal(single.messages_in, s.count);
     assert_int_equal(single.metrics[METRIC_MESSAGES_RECEIVED],
@@ -248,13 +271,46 @@ static void limits_of_either_side_hold_within_a_run(void **state)
         {"max_queued_messages 5\n", PLAIN, .filters = {"a/#"}, .is_elsewhere = true},
         {"max_queued_messages 0\n", MQTT_5, MQTT_5, .packet_bytes_max = 60, .filters = {"a/#"}},
     };
+    static const uint32_t lengths[] = {0, 1, 30, 31, 49, 50, 60, 116, 117, 118, 119, 2047, 2048};
     for (size_t i = 0; i < ARRAY_COUNT(scenes); i++) {
-        for (uint64_t seed = 100; seed < 110; seed++)
-            compare(&scenes[i], seed);
+        for (uint64_t seed = 100; seed < 100 + ARRAY_COUNT(lengths); seed++) {
+            struct scene scene = scenes[i];
+            compare(&scene, seed);
+            scene.payload_bytes = lengths[seed - 100];
+            compare(&scene, seed);
+        }
     }
     struct scene vast = {"max_queued_messages 0\nmax_queued_bytes 4294967297\n", PLAIN,
                          .filters = {"a/#"}};
     assert_true(compare(&vast, 100) > 0); /* a limit of more than 32 bits is none to a run */
+}
+
+/* After so many packets at most, one goes the long way, where the limit is looked at. */
+static void limit_ends_a_run_of_equal_packets(void **state)
+{
+    (void)state;
+    static const struct {
+        struct scene scene;
+        uint32_t payload_bytes, run_packets;
+    } cases[] = {
+        {{"max_queued_messages 0\n", PLAIN, .filters = {"a/#"}}, 60, RUN_PACKETS_MAX},
+        {{"max_queued_messages 5\n", PLAIN, .filters = {"a/#"}}, 60, 5},
+        {{"max_queued_messages 0\nmax_queued_bytes 700\n", PLAIN, .filters = {"a/#"}}, 60, 10},
+        {{"", PLAIN, .filters = {"a/#"}, .is_elsewhere = true}, 60, RUN_PACKETS_MAX},
+        {{"", PLAIN, .filters = {"a/#"}, .is_elsewhere = true}, 1000, 8},
+        {{"max_queued_messages 0\n", PLAIN, .filters = {"a/#"}}, OUTPUT_REFERENCE_BYTES - 1, 20},
+        {{"max_queued_messages 0\n", PLAIN, .filters = {"a/#"}}, OUTPUT_REFERENCE_BYTES, 0},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        static struct stream s;
+        uint32_t most = sizeof(s.bytes) / (cases[i].payload_bytes + 20);
+        stream_make_equal(&s, most < 600 ? most : 600, cases[i].payload_bytes, MQTT_3_1_1);
+        struct outcome outcome = play(&cases[i].scene, &s, false);
+        free(outcome.bytes);
+        assert_int_equal(outcome.messages_out, s.count);
+        assert_in_range(outcome.long_ways, s.count / (cases[i].run_packets + 1),
+                        cases[i].run_packets ? s.count - 1 : s.count);
+    }
 }
 
 static void two_subscribers_and_shared_ones_get_what_they_would(void **state)
@@ -308,14 +364,7 @@ static void nothing_is_lost_uncounted_when_the_subscriber_does_not_read(void **s
     static struct stream s;
     uint64_t got = 0;
     client_subscribe(subscriber, "a/often", 0);
-    memset(&s, 0, sizeof(s));
-    for (int i = 0; i < 400; i++) {
-        struct packet p = {0};
-        put_string(&p, "a/often"), put_u8(&p, 0);
-        put_bytes(&p, s.bytes, 100);
-        stream_add(&s, 0x30, &p);
-    }
-    s.starts[s.count] = s.len;
+    stream_make_equal(&s, 400, 100, MQTT_5);
     for (int i = 0; i < 30; i++) {
         stream_send(&s, publisher, false);
         harness_settle(h);
@@ -424,6 +473,7 @@ int main(void)
         cmocka_unit_test(run_to_another_reactor_is_what_single_packets_are),
         cmocka_unit_test(packets_of_another_version_are_not_passed_on),
         cmocka_unit_test(limits_of_either_side_hold_within_a_run),
+        cmocka_unit_test(limit_ends_a_run_of_equal_packets),
         cmocka_unit_test(two_subscribers_and_shared_ones_get_what_they_would),
         cmocka_unit_test(run_may_be_cut_at_any_byte),
         cmocka_unit_test(runs_do_not_make_a_turn_long),
