@@ -13,7 +13,7 @@
 struct index_recent_entry {
     uint64_t changes;     /* of the index, when it was looked up */
     uint32_t tag;         /* of the topic that is kept */
-    uint32_t other;       /* of the one that came last and was not */
+    uint32_t other;       /* of the one that came last and was not; in the first of two places */
     uint16_t topic_bytes; /* 0: none is kept */
     uint8_t count, lists;
     uint8_t topic[RECENT_TOPIC_MAX];
@@ -50,7 +50,7 @@ static uint32_t topic_tag(struct slice topic)
         x = (x ^ x >> 32 ^ load_u64(topic.ptr + 3 * step)) * INDEX_RADIX;
         x = (x ^ x >> 32 ^ load_u64(topic.ptr + topic.len - sizeof(x)));
     }
-    x *= INDEX_RADIX;
+    x = (x ^ x >> 32) * INDEX_RADIX; /* the last bytes are high ones, and must reach the low bits */
     return (uint32_t)(x >> 32);
 }
 
@@ -61,15 +61,28 @@ static bool entry_answers(const struct index_recent_entry *entry,
            entry->topic_bytes == topic.len && memcmp(entry->topic, topic.ptr, topic.len) == 0;
 }
 
-/* The place for a topic with this tag. NULL: no memory for any. */
-static struct index_recent_entry *recent_entry(struct index_recent *recent, uint32_t tag)
+/* The first of the two places for a topic with this tag. NULL: no memory for any. */
+static struct index_recent_entry *recent_places(struct index_recent *recent, uint32_t tag)
 {
     if (UNLIKELY(!recent->entries)) {
         recent->entries = mem_zalloc(RECENT_ENTRIES * sizeof(*recent->entries));
         if (!recent->entries)
             return NULL;
     }
-    return &recent->entries[tag & (RECENT_ENTRIES - 1)];
+    return &recent->entries[tag % RECENT_ENTRIES & ~1u];
+}
+
+/* The place of two that a topic takes: one whose answer no longer holds, or, when it came before and
+   no other since, what its tag says. NULL: none. */
+static struct index_recent_entry *recent_victim(struct index_recent_entry *places,
+                                                const struct index_recent_key *key)
+{
+    for (int i = 0; i < 2; i++) {
+        if (places[i].tag == key->tag || places[i].changes != key->changes ||
+            places[i].topic_bytes == 0)
+            return &places[i];
+    }
+    return places->other == key->tag ? &places[key->tag & 1] : NULL;
 }
 
 bool index_recent_get(struct index_recent *recent, const struct index *index, struct slice topic,
@@ -80,13 +93,12 @@ bool index_recent_get(struct index_recent *recent, const struct index *index, st
         return false;
     key->changes = atomic_load_explicit(&index->changes, memory_order_acquire);
     key->tag = topic_tag(topic);
-    struct index_recent_entry *entry = recent_entry(recent, key->tag);
+    struct index_recent_entry *places = recent_places(recent, key->tag), *entry = places;
     if (!entry)
         return false;
-    if (!entry_answers(entry, key, topic)) {
-        if (entry->other == key->tag || entry->tag == key->tag)
-            key->entry = entry; /* the second time, or since a change */
-        entry->other = key->tag;
+    if (!entry_answers(entry, key, topic) && !entry_answers(++entry, key, topic)) {
+        key->entry = recent_victim(places, key);
+        places->other = key->tag;
         return false;
     }
     if (UNLIKELY(matches->cap < RECENT_MATCHES) && index_matches_reserve(matches, RECENT_MATCHES))

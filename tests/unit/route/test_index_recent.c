@@ -70,6 +70,28 @@ static void subscription_is_seen_by_the_next_publish(void **state)
     assert_int_equal(rig_match(rig, "a/b"), 0);
 }
 
+/* Wherever in their topics the devices of a fleet differ, most of them have a place of their own. */
+static void topics_of_a_fleet_do_not_drive_each_other_out(void **state)
+{
+    struct rig *rig = *state;
+    static const char *const patterns[] = {"bench/5ac01d1e/%06x",
+                                           "d/%02d",
+                                           "%03d/t",
+                                           "fleet/site07/%d/temperature",
+                                           "v1/%u/up",
+                                           "sensors/building/%04d/floor/room/humidity/state"};
+    for (size_t p = 0; p < ARRAY_COUNT(patterns); p++) {
+        char topic[64];
+        int kept = 0;
+        rig_add(rig, rig_slot(rig), "x"); /* nothing that is kept holds any more */
+        for (int i = 0; i < 4 * 50; i++) {
+            snprintf(topic, sizeof(topic), patterns[p], i % 50);
+            kept += is_kept(rig, topic);
+        }
+        assert_in_range(kept, 130, 150);
+    }
+}
+
 static void topics_that_come_once_drive_nothing_out(void **state)
 {
     struct rig *rig = *state;
@@ -140,6 +162,7 @@ int main(void)
         TEST(topic_that_comes_a_third_time_is_not_looked_up),
         TEST(topic_that_nobody_wants_is_kept_too),
         TEST(subscription_is_seen_by_the_next_publish),
+        TEST(topics_of_a_fleet_do_not_drive_each_other_out),
         TEST(topics_that_come_once_drive_nothing_out),
         TEST(topic_that_comes_often_now_takes_the_place_of_one_that_did),
         TEST(share_groups_choose_each_time),
