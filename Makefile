@@ -14,6 +14,7 @@
 ## make soak        clients of every bad kind for MINUTES=10, after which nothing may be left; SEED=, FLAVOUR=asan or tsan
 ## make bench       benchmarks, with mosquitto beside it if it is installed
 ## make bench-report  curves of cost, memory and latency against sessions, into docs/; ARGS="--sessions 100,1000"
+## make cost        what a message costs, by function: instructions, misses, allocations, atomics; ARGS="--only pairs"
 ## make scale       N=1000000 real connections to one broker, and what they cost; SET=1 sets sysctls for it, ARGS="--json F"
 ## make install     programs, manual pages, /etc/dunlin, systemd unit; PREFIX=/usr/local DESTDIR= sysconfdir=/etc
 ## make uninstall   takes them away again
@@ -176,6 +177,10 @@ bench-report: ; @tests/check/packages build bench
 	@$(MAKE) all
 	@/usr/bin/python3 tests/bench/report.py --build $B $(ARGS)
 
+cost: ; @tests/check/packages build cost
+	@$(MAKE) all
+	@/usr/bin/python3 tests/bench/cost.py --build $B $(ARGS)
+
 N ?= 1000000
 scale: ; @tests/check/packages build scale
 	@$(MAKE) all
@@ -209,6 +214,6 @@ help:
 	@sed -nE "s,^##( |$$),,p" Makefile
 
 .PHONY: all unit-bins bench-bins run test conformance conformance-mutants conformance-random asan tsan check fuzz soak \
-        bench bench-report scale install uninstall clean help
+        bench bench-report cost scale install uninstall clean help
 .SECONDARY:
 -include $(shell find $B/obj -name '*.d' 2>/dev/null)

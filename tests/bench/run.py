@@ -129,6 +129,8 @@ def cores():
 class Broker:
     """A program under test. A context: started on entering, stopped on leaving."""
 
+    patience_s = 10  # until it listens
+
     def __init__(self, name, path, config_lines, pinned=True):
         self.name, self.path, self.config_lines, self.pinned = name, path, config_lines, pinned
 
@@ -149,7 +151,7 @@ class Broker:
         return self
 
     def await_port(self):
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + self.patience_s
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
