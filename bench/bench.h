@@ -204,6 +204,7 @@ struct worker {
     const struct behaviour *does;
     uint32_t number;
     bool witness;           /* pairs that measure latency while others do what they do */
+    bool goes_first;        /* a witness that the kernel runs before all else; read after its end */
     struct client *clients; /* all of its own */
     uint32_t client_count;
     uint32_t *queue; /* clients to be opened; a ring, each client at most once in it */

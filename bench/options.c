@@ -64,7 +64,8 @@ static const struct option_row rows[] = {
      "of the clients; the scenarios that hold connections send PINGREQ when three quarters are up"},
     {"witnesses", "N", TYPE_U32, AT(witnesses), 0, 1000, NULL, NULL,
      "pairs of clients beside the scenario, in a thread of their own, with 100 messages a second "
-     "each: the latency that others have meanwhile"},
+     "each: the latency that others have meanwhile; as root at real-time priority, so that they do "
+     "not wait for the load"},
     {"ping-every", "S", TYPE_REAL, AT(ping_every_s), 0.1, 1e6, "60", " scale ",
      "seconds between the PINGREQs of a client that rests, where keepalive wants none sooner"},
     {"cut", "PERCENT", TYPE_U32, AT(cut_percent), 1, 100, "10", " scale ",

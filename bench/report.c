@@ -127,15 +127,20 @@ static void json_broker(const struct load *load, const struct result *r)
         printf("null}");
 }
 
+static bool witnesses_go_first(const struct load *load)
+{
+    return load->options.witnesses && load->workers[load->crew].goes_first;
+}
+
 static void json_head(const struct load *load)
 {
     const struct options *o = &load->options;
     printf("{\"scenario\": \"%s\", \"bare\": %s, \"version\": \"%s\", \"qos\": %u, "
            "\"payload\": %u, \"window\": %u, \"rate\": %.12g, \"clients\": %u, "
-           "\"connections\": %u, \"witnesses\": %u, \"threads\": %u, ",
+           "\"connections\": %u, \"witnesses\": %u, \"witnesses_first\": %s, \"threads\": %u, ",
            o->scenario, o->bare ? "true" : "false", version_text(o), o->qos, o->payload_bytes,
            o->rate > 0 ? 0 : o->window, o->rate, o->clients, load->client_count, o->witnesses,
-           load->crew);
+           witnesses_go_first(load) ? "true" : "false", load->crew);
 }
 
 void report_json(const struct load *load, const struct result *r)
@@ -285,6 +290,11 @@ static void print_tool(const struct load *load, const struct result *r)
                commas(a, histogram_percentile_ns(&r->late, 50) / 1000, 0),
                commas(b, histogram_percentile_ns(&r->late, 99) / 1000, 0));
     printf("\n");
+    if (load->options.witnesses)
+        printf("witnesses  %s\n", witnesses_go_first(load)
+                                      ? "run before all else on their core (real-time priority)"
+                                      : "wait for a core as the load tool does, and that counts as "
+                                        "latency; as root they would not");
 }
 
 void report_text(const struct load *load, const struct result *r)
