@@ -38,7 +38,7 @@ class Client:
         `wrap` is given the socket and returns what stands in for it."""
         self.version, self.client_id, self.lenient = version, client_id, lenient
         self.buffer, self.inbox, self.eof = bytearray(), [], False
-        self.connack, self.last_disconnect = None, None
+        self.clean, self.connack, self.last_disconnect = clean, None, None
         self.connect_props = dict(props or {}) if not isinstance(props, bytes) else {}
         self.ids = itertools.cycle(range(1, 65536))
         self.inflight = {}  # deliveries of the server: packet id -> "PUBLISH", "PUBREC", "RESUMED"
@@ -125,6 +125,10 @@ class Client:
 
     # ------------------------------------------------------------- what this connection is owed
 
+    def may_go_on(self):
+        """The session may be one of before. 3.1 does not tell, so there it may whenever it was asked for."""
+        return self.connack.session_present or (self.version == 3 and not self.clean)
+
     def _check(self, packet):
         rule(not self.last_disconnect, f"{packet} after DISCONNECT [3.14.4-1]")
         limit = self.connect_props.get("max_packet_size")
@@ -143,7 +147,7 @@ class Client:
             self._check_publish(packet)
         elif packet.kind == "PUBREL":
             known = self.inflight.get(packet.id) == "PUBREC"
-            rule(known or self.connack.session_present, f"{packet} without a PUBREC")
+            rule(known or self.may_go_on(), f"{packet} without a PUBREC")
             if not known:
                 self.inflight[packet.id] = "RESUMED"  # takes nothing from this connection's quota
         elif packet.kind == "DISCONNECT":
@@ -178,7 +182,7 @@ class Client:
             if isinstance(limit, int) and len(self.inflight) > limit:
                 count = sum(1 for state in self.inflight.values() if state != "RESUMED")
                 rule(count <= limit, f"{count} in flight, allowed are {limit} [3.3.4-9]")
-            rule(not packet.dup or self.connack.session_present,
+            rule(not packet.dup or self.may_go_on(),
                  f"{packet}: DUP on a first transmission [3.3.1-3]")
 
     # --------------------------------------------------------------------------------- expecting

@@ -123,6 +123,27 @@ def test_packets_after_a_refused_connect_have_no_effect(raw, version, topic):
     assert c.next() is None
 
 
+@pytest.mark.clause("MQTT-3.1.4-6")
+@pytest.mark.clause311("MQTT-3.1.4-5")
+@versions
+def test_what_follows_a_refused_connect_reaches_nobody(broker, raw, connect, topic, version):
+    """Neither those who wait for it nor, retained, those who come later."""
+    watcher = connect("w")
+    watcher.subscribe(topic("a"), qos=1)
+    c = raw(version)
+    refused = (codec.connect(5, "x", props={"auth_method": "no-such"}) if version == 5
+               else codec.connect(version, "", clean=False))
+    c.connect_props = {"auth_method": "no-such"}
+    c.send(refused + codec.publish(version, topic("a"), b"x", 1, 2, retain=True))
+    assert c.expect("CONNACK").code != 0
+    assert c.next() is None
+    broker.settle()
+    watcher.expect_nothing()
+    late = connect("late")
+    late.subscribe(topic("a"), qos=1)
+    late.expect_nothing()
+
+
 @pytest.mark.clause("MQTT-3.1.2-1", "MQTT-3.14.0-1")
 @pytest.mark.clause311("MQTT-3.1.2-1")
 @pytest.mark.parametrize("name", ["", "M", "MQTTX", "mqtt", "MQISDP", "HTTP", "MQT\xff"])
@@ -244,13 +265,24 @@ def test_user_name_and_password_are_accepted_where_anonymous_is(connect, version
     connect("d", version=version, username="u")
 
 
-@pytest.mark.parametrize("fields", [{"username": "u"}, {"password": b"p", "username": "u"}])
-def test_31_tolerates_flags_without_the_fields(raw, prefix, fields):
-    flags = 2 | (0x80 if "username" in fields else 0) | (0x40 if "password" in fields else 0)
+@pytest.mark.parametrize("flags, username", [(0x80, None), (0xC0, None), (0xC0, "u")])
+def test_31_tolerates_flags_without_the_fields(raw, prefix, flags, username):
     c = raw(3)
-    c.send(codec.connect(3, prefix + "t", connect_flags=flags))
-    packet = c.next()
-    assert packet is None or packet.code == 0
+    c.send(codec.connect(3, prefix + "t", username=username, connect_flags=2 | flags))
+    c.expect("CONNACK", code=0)
+    c.ping()
+
+
+@pytest.mark.parametrize("name, version", [("MQIsdp", 3), ("MQTT", 4)])
+def test_the_level_of_a_bridge_is_taken_as_that_of_a_client_or_refused(raw, prefix, name, version):
+    """Other brokers' bridges set its highest bit."""
+    c = raw(version)
+    c.send(codec.connect(version, prefix + "b", level=0x80 | version, name=name))
+    packet = c.expect("CONNACK", code={0, 1})
+    if packet.code:
+        c.expect_close()
+    else:
+        c.ping()
 
 
 @pytest.mark.clause("MQTT-3.1.2-28")

@@ -290,7 +290,7 @@ def test_members_with_a_closed_window_are_passed_over(broker, connect, topic):
     assert len(slow.inbox) == 1 and len(fast.inbox) == 10
 
 
-@not_31
+@versions
 def test_while_all_members_are_away_messages_wait_for_one_of_them(connect, topic, version):
     for n in range(2):
         offline(connect, f"m{n}", f"$share/g/{topic('a')}", version=version)

@@ -525,7 +525,7 @@ def test_no_local_and_retain_options_do_not_exist_before_version_5(connect, topi
     s.expect_publish(topic("a"), "echo")
 
 
-@not_31
+@versions
 @pytest.mark.clause("MQTT-3.1.2-4", "MQTT-3.1.2-5")
 @pytest.mark.clause311("MQTT-3.1.2-4")
 def test_subscriptions_survive_with_the_session(connect, topic, version):
