@@ -5,7 +5,7 @@ import random
 import pytest
 
 import mqtt_codec as codec
-from support import FOREVER, acknowledged, every_qos, lasting
+from support import FOREVER, acknowledged, every_qos, lasting, not_31
 
 either = [False, True]
 
@@ -311,38 +311,80 @@ def test_every_answer_comes_within_a_limit_that_just_lets_connack_through(
         c.ping()
 
 
+REASONED = {
+    "CONNACK": lambda c, props: codec.connect(5, c.client_id, props=props, username=b"\xff"),
+    "DISCONNECT": lambda c, props: codec.connect(5, c.client_id),
+    "PUBACK": lambda c, props: codec.publish(5, "$SYS/x", "x", 1, 9),
+    "PUBREC": lambda c, props: codec.publish(5, "$SYS/x", "x", 2, 9),
+}
+
+
+@pytest.mark.ours
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=pytest.mark.clause(
+    *(f"MQTT-{clause}" for clause in SHOWN.get(kind, ["3.2.2-19"])[:1]))) for kind in REASONED])
+def test_a_reason_is_left_out_where_it_is_one_byte_too_many_and_not_before(raw, kind):
+    def answer(limit=None):
+        c, props = raw(), {"max_packet_size": limit} if limit else {}
+        c.connect_props = props
+        if kind != "CONNACK":
+            c.send(codec.connect(5, c.client_id, props=props))
+            c.expect("CONNACK", code=0)
+        c.send(REASONED[kind](c, props))
+        packet = c.expect(kind)
+        if kind in ("CONNACK", "DISCONNECT"):
+            c.expect_close()
+        else:
+            c.ping()
+        return packet
+
+    whole = answer()
+    assert whole.props.get("reason_string")
+    for fits, limit in ((True, whole.size), (False, whole.size - 1)):
+        packet = answer(limit)
+        assert packet.code == whole.code
+        assert packet.props == (whole.props if fits else {})
+
+
 # ------------------------------------------------------------------------------ all ids in flight
 
 ALL = 65535
 BATCH = 2000
 
 
+@not_31
 @acknowledged
 @pytest.mark.config(max_inflight_messages=0, max_queued_messages=0)
-@pytest.mark.clause("MQTT-2.2.1-4", "MQTT-4.3.2-1", "MQTT-4.3.3-1", "MQTT-4.9.0-1")
+@pytest.mark.clause("MQTT-2.2.1-4", "MQTT-4.3.2-1", "MQTT-4.3.3-1", "MQTT-4.9.0-1", "MQTT-4.3.3-5")
+@pytest.mark.clause311("MQTT-2.3.1-4", "MQTT-4.3.2-1", "MQTT-4.3.3-1")
 @pytest.mark.slow
-def test_every_packet_id_can_be_in_flight_to_a_client(connect, topic, qos):
-    s, p = connect("s"), connect("p", 4)
+def test_every_packet_id_can_be_in_flight_to_a_client(connect, topic, version, qos):
+    """Before version 5 no Receive Maximum says so: more would come, were there more ids."""
+    s, p = connect("s", version), connect("p", 4)
     s.subscribe(topic("a"), qos=qos)
     batch = b"".join(codec.publish(4, topic("a"), b"", 1 if qos == 1 else 2, n + 1)
                      for n in range(BATCH))
-    total = 0
-    while total < ALL + 5:
+    release = b"".join(codec.ack(codec.PUBREL, 4, n + 1) for n in range(BATCH))
+    for _ in range(0, ALL + 5, BATCH):
         p.send(batch)
-        for _ in range(BATCH):
-            number = p.expect("PUBACK" if qos == 1 else "PUBREC").id
-            if qos == 2:
-                p.pubrel(number)
-                p.expect("PUBCOMP", id=number)
-        total += BATCH
+        for n in range(BATCH):
+            p.expect("PUBACK" if qos == 1 else "PUBREC", id=n + 1)
+        if qos == 2:
+            p.send(release)
+            for n in range(BATCH):
+                p.expect("PUBCOMP", id=n + 1)
     ids = {s.expect_publish(ack=False).id for _ in range(ALL)}
     assert ids == set(range(1, ALL + 1))
     s.expect_nothing()
     for number in (1, 4711, ALL):  # only what is acknowledged comes free
         if qos == 1:
             s.puback(number)
-        else:
+        elif version == 5 and number != 4711:
             s.pubrec(number, 0x80)
+        else:
+            s.pubrec(number)
+            s.expect("PUBREL", id=number)
+            s.expect_nothing()  # which the first half does not do
+            s.pubcomp(number)
         assert s.expect_publish(ack=False).id == number
     s.expect_nothing()
 
