@@ -24,9 +24,14 @@ static inline void refcount_add(struct refcount *r, uint32_t count)
     BUG_ON(old == 0);
 }
 
-/* Drops `count` references; true when they were the last and the caller frees. */
+/* Drops `count` references; true when they were the last and the caller frees. Who has all that there
+   are is alone with it: no other can add or drop one, and it takes no atomic. */
 static inline bool refcount_drop(struct refcount *r, uint32_t count)
 {
+    if (atomic_load_explicit(&r->count, memory_order_acquire) == count) {
+        atomic_store_explicit(&r->count, 0, memory_order_relaxed);
+        return true;
+    }
     uint32_t old = atomic_fetch_sub_explicit(&r->count, count, memory_order_acq_rel);
     BUG_ON(old < count);
     return old == count;
