@@ -5,7 +5,8 @@
  *   fanin      --clients publishers and one subscriber       in each of --groups
  *   fanout     one publisher and --clients subscribers       in each of --groups
  *   shared     --clients publishers and --members            in each of --groups
- *   telemetry  --clients sensors in all, a group for each of --dashboards; topics of their own
+ *   telemetry  --clients sensors in all, a group for each of --dashboards; topics of their own.
+ *              With --commands a sensor subscribes as well, to a topic that nobody publishes to
  *   witnesses  pairs at a slow pace, whatever the scenario
  *
  * Each payload begins with a record: which publisher of its group, number, and when it was to be
@@ -70,7 +71,7 @@ struct flow {
     uint32_t qos;
     uint32_t fan;    /* deliveries of one message */
     uint32_t credit; /* open loop: the most that a publisher has unacknowledged */
-    bool shared, own_topics;
+    bool shared, own_topics, commands;
     struct buf packet; /* a PUBLISH, but for topic, id, number and time */
     struct publish_form form;
 };
@@ -138,6 +139,7 @@ static struct flow *flow_new(const struct worker *w)
     f->fan = !w->witness && scenario_is(w->load, "fanout") ? o->clients : 1;
     f->shared = !w->witness && scenario_is(w->load, "shared");
     f->own_topics = !w->witness && (o->own_topics || scenario_is(w->load, "telemetry"));
+    f->commands = !w->witness && o->commands;
     flow_make_packet(f, w);
     return f;
 }
@@ -238,6 +240,11 @@ static void flow_on_connack(struct client *c, const struct frame *frame)
                    maximum, f->window);
     if (f->credit > maximum)
         f->credit = maximum;
+    if (f->commands) {
+        client_topic(c, filter);
+        client_subscribe(c, filter, (int)f->qos);
+        return;
+    }
     client_set_ready(c);
 }
 

@@ -112,6 +112,29 @@ def test_a_message_of_a_fanout_arrives_everywhere(broker):
     assert result["delivered"] == 7 * result["sent"] > 0
 
 
+@pytest.mark.config(**LOSSLESS, sys_interval=1, fresh=True)
+@pytest.mark.parametrize("option, subscriptions", [("", 3), ("--commands", 33)])
+def test_sensors_that_are_held_stay_with_a_subscription_of_their_own_each(broker, connect, option, subscriptions):
+    command = f"{TOOL} telemetry --clients 30 --dashboards 3 --rate 300 --hold {option} --port {broker.port} --json"
+    process = subprocess.Popen([*command.split(), "--seconds", "0.2", "--warmup", "0", "--keepalive", "3600"],
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        check_sums(json.loads(process.stdout.readline()))
+        c = connect("looks")
+        c.subscribe("$SYS/broker/subscriptions/count")
+        broker.settle()
+        c.sync()
+        c.inbox.clear()  # what was retained may be older
+        broker.turn(1100)
+        c.expect_publish(payload=str(subscriptions + 1).encode())
+        assert process.poll() is None
+        process.stdin.close()
+        assert process.wait(END_S) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
 @pytest.mark.config(**LOSSLESS)
 def test_cycles_of_churn_are_connections_and_messages(broker):
     result = run(broker, "churn --clients 3")
