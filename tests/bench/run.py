@@ -190,10 +190,12 @@ def dunlin(path, reactors=1, pinned=True, name="dunlin"):
     return Broker(name, path, COMMON + [f"reactors {reactors}"], pinned)
 
 
+# Without this mosquitto changes its user, and what the kernel was told of its parent is lost.
+AS_ROOT = ["user root"] if os.geteuid() == 0 else []
+
+
 def mosquitto(path):
-    # Without this it changes its user, and what the kernel was told of its parent is lost.
-    own = ["user root"] if os.geteuid() == 0 else []
-    return Broker("mosquitto", path, COMMON + own)
+    return Broker("mosquitto", path, COMMON + AS_ROOT)
 
 
 # ---- measuring ----
@@ -431,17 +433,16 @@ def troubles(rows):
 
 # ---- printing ----
 
-def print_table(table, markdown):
-    if len(table) < 2:
-        return
+def table_lines(table, markdown):
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-    for number, row in enumerate(table):
+    for row in [table[0], ["-" * width for width in widths]] + table[1:]:
         cells = [cell.ljust(width) for cell, width in zip(row, widths)]
-        print("| " + " | ".join(cells) + " |" if markdown else "  ".join(cells).rstrip())
-        if number == 0:
-            dashes = ["-" * width for width in widths]
-            print("| " + " | ".join(dashes) + " |" if markdown else "  ".join(dashes))
-    print()
+        yield "| " + " | ".join(cells) + " |" if markdown else "  ".join(cells).rstrip()
+
+
+def print_table(table, markdown):
+    if len(table) > 1:
+        print("\n".join(table_lines(table, markdown)) + "\n")
 
 
 def said(argv):

@@ -11,6 +11,7 @@ Standard library only. Every process started here is ended by its id, also on er
 of the system that --set changed is put back.
 """
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -43,23 +44,25 @@ def say(text):
 # ---- how it has to be done here ----
 
 class Plan:
-    """How many reactors and threads, and whether each has a table of descriptors of its own."""
+    """How many reactors and threads so many sessions take, and whether each has a table of descriptors of its own."""
 
-    def __init__(self, options):
+    def __init__(self, sessions, private=False):
         cores = len(os.sched_getaffinity(0))
-        hard = raise_limit(options.sessions + SPARE)
-        self.private = options.private or hard < options.sessions + SPARE
+        hard = raise_limit(sessions + SPARE)
+        self.sessions = sessions
+        self.private = private or hard < sessions + SPARE
         self.reactors = self.threads = cores
         if self.private:
-            wanted = max(cores, int(options.sessions * UNEVEN / (hard - SPARE)) + 1)
+            wanted = max(cores, int(sessions * UNEVEN / (hard - SPARE)) + 1)
             self.reactors, self.threads = min(wanted, REACTORS_MAX), wanted
-        last = 1 + max(2, -(-options.sessions // CLIENTS_PER_SOURCE))
+        last = 1 + max(2, -(-sessions // CLIENTS_PER_SOURCE))
         self.sources = f"127.0.0.2-127.0.{last // 256}.{last % 256}"
         self.tables = "of each reactor" if self.private else "of the process"
-        self.config = ["allow_anonymous true", "set_tcp_nodelay true", "sys_interval 0",
-                       "connection_messages false", f"reactors {self.reactors}"]
+        self.own_config = [f"reactors {self.reactors}"]
         if self.private:
-            self.config.append("reactor_descriptors private")
+            self.own_config.append("reactor_descriptors private")
+        self.config = ["allow_anonymous true", "set_tcp_nodelay true", "sys_interval 0",
+                       "connection_messages false"] + self.own_config
 
 
 def raise_limit(wanted):
@@ -96,7 +99,7 @@ def ask_broker(options, plan):
     with tempfile.NamedTemporaryFile("w", prefix="dunlin-scale-", encoding="ascii") as f:
         f.write("\n".join(["listener 1883 127.0.0.1"] + plan.config) + "\n")
         f.flush()
-        done = subprocess.run([options.dunlin, "-c", f.name, "--check-host", str(options.sessions)],
+        done = subprocess.run([options.dunlin, "-c", f.name, "--check-host", str(plan.sessions)],
                               capture_output=True, text=True, timeout=60, check=False)
     if done.returncode not in (0, 1):
         raise RuntimeError(f"dunlin --check-host failed: {done.stderr.strip()}")
@@ -105,16 +108,16 @@ def ask_broker(options, plan):
     return [Missing(*row) for row in found]
 
 
-def ask_both_ends(options):
+def ask_both_ends(plan):
     """What has to be there twice, because the clients are on this machine as well."""
     missing = []
     files, _, most = map(int, read("/proc/sys/fs/file-nr").split())
-    wanted = files + 2 * options.sessions + 10000
+    wanted = files + 2 * plan.sessions + 10000
     if most < wanted:
         missing.append(Missing("fs.file-max, both ends", most, f">= {wanted}",
                                f"sysctl -w fs.file-max={wanted}"))
     free = int(run.field("/proc/meminfo", "MemAvailable").split()[0]) * 1024
-    wanted = options.sessions * BOTH_ENDS_BYTES
+    wanted = plan.sessions * BOTH_ENDS_BYTES
     if free < wanted:
         missing.append(Missing("memory available, both ends", f"{free / 1e6:.0f} MB",
                                f">= {wanted / 1e6:.0f} MB", "more memory, or fewer sessions"))
@@ -122,7 +125,7 @@ def ask_both_ends(options):
 
 
 def ask(options, plan):
-    return ask_broker(options, plan) + ask_both_ends(options)
+    return ask_broker(options, plan) + ask_both_ends(plan)
 
 
 def read(path):
@@ -156,8 +159,8 @@ class Settings:
             self.write(path, before)
 
 
-def prepare(options, plan, settings):
-    """Whether the machine can now; says what is missing."""
+def prepare(options, plan, settings, command):
+    """Whether the machine can now; says what is missing, and the command that sets what may be set."""
     missing = ask(options, plan)
     if options.set:
         for key, value in filter(None, [one.setting() for one in missing]):
@@ -165,12 +168,11 @@ def prepare(options, plan, settings):
         missing = ask(options, plan)
     if not missing:
         return True
-    say(f"{options.sessions:,} sessions and their clients do not fit on this machine:")
+    say(f"{plan.sessions:,} sessions and their clients do not fit on this machine:")
     say("\n".join(str(one) for one in missing))
     if any(one.setting() for one in missing) and not options.set:
-        say("as root, SET=1 sets what is a sysctl above for as long as this runs: "
-            f"make scale N={options.sessions} SET=1")
-    return options.anyway
+        say(f"as root, this sets what is a sysctl above for as long as it runs: {command}")
+    return False
 
 
 # ---- what is measured ----
@@ -207,11 +209,9 @@ def connections():
 
 # ---- the run ----
 
-def load_argv(options, plan, broker):
-    return [options.load, "scale", "--clients", str(options.sessions), "--threads", str(plan.threads),
-            "--source", plan.sources, "--rate", str(options.rate), "--keepalive", str(options.keepalive),
-            "--ping-every", str(options.ping_every), "--seconds", str(options.rest), "--timeout", "120", "--port", str(broker.port),
-            "--pid", str(broker.process.pid), "--json", "--hold"]
+def load_argv(options, plan, broker, scenario):
+    return [options.load, *scenario.split(), "--threads", str(plan.threads), "--source", plan.sources,
+            "--timeout", "120", "--port", str(broker.port), "--pid", str(broker.process.pid), "--json", "--hold"]
 
 
 def await_report(load):
@@ -227,6 +227,18 @@ def await_report(load):
     if report["stopped"]:
         raise RuntimeError(f"dunlin-bench was stopped after these steps: {', '.join(report['steps'])}")
     return report
+
+
+@contextlib.contextmanager
+def held_load(argv, core=None):
+    """dunlin-bench, whose clients stay connected after its report: (process, report)."""
+    load = run.spawn(argv, core, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        yield load, await_report(load)
+        load.stdin.close()
+        load.wait(END_S)
+    finally:
+        run.end(load)
 
 
 def measure_still(load, pid, seconds):
@@ -253,17 +265,13 @@ def run_once(options, plan):
         pid, out = broker.process.pid, {}
         say(f"broker: {plan.reactors} reactors; clients: {plan.threads} threads, from {plan.sources}; "
             f"descriptors: {resource.getrlimit(resource.RLIMIT_NOFILE)[0]:,} {plan.tables}")
-        load = run.spawn(load_argv(options, plan, broker), None, stdin=subprocess.PIPE,
-                         stdout=subprocess.PIPE, text=True)
-        try:
-            out["load"] = await_report(load)
+        scenario = (f"scale --clients {options.sessions} --rate {options.rate} --keepalive {options.keepalive} "
+                    f"--ping-every {options.ping_every} --seconds {options.rest}")
+        with held_load(load_argv(options, plan, broker, scenario)) as (load, out["load"]):
             say("all steps are done; measuring the kernel's memory and the CPU without a packet")
             out["kernel"] = {kind: n - kernel[kind] for kind, n in kernel_bytes().items()}
             out["still_percent"] = measure_still(load, pid, options.still)
-            load.stdin.close()
-            out["status"] = load.wait(END_S)
-        finally:
-            run.end(load)
+        out["status"] = load.returncode
         await_quiet(pid)
         out["rss_left"] = rss_bytes(pid)
     return out
@@ -382,8 +390,8 @@ def main():
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, run.stop_on_signal)
     with Settings() as settings:
-        plan = Plan(options)
-        if not prepare(options, plan, settings):
+        plan = Plan(options.sessions, options.private)
+        if not prepare(options, plan, settings, f"make scale N={plan.sessions} SET=1") and not options.anyway:
             return 1
         about = run.surroundings_of(options, "tests/bench/scale.py")
         about["reactors"] = f"{plan.reactors}, with {plan.threads} threads of clients"
