@@ -13,8 +13,8 @@
 ## make fuzz        fuzzes with libFuzzer; T="topic" a target or some (default: all), S=60 seconds for each, J=1 at a time
 ## make soak        clients of every bad kind for MINUTES=10, after which nothing may be left; SEED=, FLAVOUR=asan or tsan
 ## make bench       benchmarks, with mosquitto beside it if it is installed
-## make bench-report  curves of cost, memory and latency against sessions, into docs/; ARGS="--sessions 100,1000"
 ## make cost        what a message costs, by function: instructions, misses, allocations, atomics; ARGS="--only pairs"
+## make bench-report  curves of cost, memory and latency from 100 sessions to 1000000, into docs/; ARGS="--redraw"; SET=1 as for scale
 ## make scale       N=1000000 real connections to one broker, and what they cost; SET=1 sets sysctls for it, ARGS="--json F"
 ## make install     programs, manual pages, /etc/dunlin, systemd unit; PREFIX=/usr/local DESTDIR= sysconfdir=/etc
 ## make uninstall   takes them away again
@@ -175,7 +175,7 @@ bench: $B/dunlin bench-bins
 
 bench-report: ; @tests/check/packages build bench
 	@$(MAKE) all
-	@/usr/bin/python3 tests/bench/report.py --build $B $(ARGS)
+	@/usr/bin/python3 tests/bench/report.py --build $B $(if $(SET),--set) $(ARGS)
 
 cost: ; @tests/check/packages build cost
 	@$(MAKE) all
