@@ -252,7 +252,7 @@ class Model(Watch):
                 codes.append({0x8F, 0x80, 0x11})
                 continue
             codes.append({0} if session.subscriptions.pop(text, None) else {0x11})
-            for owed in session.owed:
+            for owed in [*session.owed, *(e.owed for e in session.inflight.values() if e.owed)]:
                 if owed.text == text:
                     owed.required = False  # [MQTT-3.10.4-2] [MQTT-3.10.4-3]
             for token in self.tokens:
@@ -374,6 +374,7 @@ class Model(Watch):
                 owed.required = False
         for entry in session.inflight.values():
             self.loosen(session, entry)
+        self.doubt(session)
         session.ends = None if session.expiry == FOREVER else self.now + session.expiry
         if session.expiry == 0:
             self.end(session)
@@ -396,6 +397,24 @@ class Model(Watch):
                 other.optional = True
         self.refresh_tokens(token.text)
 
+    def doubt(self, session):
+        """Of two equal copies the first was taken for the client's own, and the group's still waits. If it was the
+        other way round another member may get what is in flight, and its own copy is still to come."""
+        doubtful = [entry for entry in session.inflight.values()
+                    if entry.qos == 1 and entry.owed and entry.owed not in session.owed
+                    and any(set(self.members(token.text)) - {session}
+                            for token in self.twins_waiting(session, entry))]
+        for entry in doubtful:
+            entry.optional = True
+        session.owed[:0] = [entry.owed for entry in doubtful]
+
+    def twins_waiting(self, session, entry):
+        """Tokens of the same message that nobody was seen to get, and that may be what this session got."""
+        own = [other.token for other in session.inflight.values()]
+        return [token for token in self.tokens if token.message is entry.message
+                and token.state == "loose" and token not in own and any(
+                    form[0] == entry.qos for form in token.forms.get(session.name, ()))]
+
     def send_will(self, session, dying=None):
         will, session.will, session.will_due = session.will, None, None
         expires = self.now + will["expiry"] if "expiry" in will else None
@@ -409,6 +428,9 @@ class Model(Watch):
         for entry in session.inflight.values():
             if entry.token and entry.token.state != "done":
                 entry.token.state = "loose" if entry.qos == 1 else "done"  # [MQTT-4.8.2-5]
+            if entry.qos == 2 and not entry.token:
+                for token in self.twins_waiting(session, entry):
+                    token.required = token.at_once = False
         for token in self.tokens:
             if token.state == "loose" and token.forms.pop(session.name, None):
                 others = self.members(token.text)

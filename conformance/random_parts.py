@@ -120,11 +120,15 @@ class Inflight:
     """A message that was sent to a client at QoS 1 or 2 and is not settled."""
     message: Message
     qos: int
-    order: tuple
+    owed: Owed  # what it is taken for; None: for its token
     connection: object  # that it was last sent on
     token: Token = None
     state: str = "sent"  # then "released", at QoS 2: PUBREC was sent, PUBCOMP is awaited
     optional: bool = False  # another member of its group may have got it meanwhile
+
+    @property
+    def order(self):
+        return self.owed and self.owed.order
 
 
 @dataclasses.dataclass(eq=False)

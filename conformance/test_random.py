@@ -3,6 +3,7 @@
 `make conformance-random SEEDS=1-1000` runs more of them. Scripts in random/ once differed, and are run again here.
 """
 
+import contextlib
 import hashlib
 import pathlib
 
@@ -214,6 +215,51 @@ def test_the_model_sees_an_end_without_a_reason(alone):
     model, c0, _ = alone
     with pytest.raises(random_parts.Diverged, match="no reason"):
         model.closed(c0, None)
+
+
+def come_back(model, name, **fields):
+    """Connects anew; the connection, on which the session has been found."""
+    ((_, connection, _),) = model.apply(Step("connect", name, {"version": 5, "clean": False, "expiry": 100,
+                                                               **fields}))
+    model.observe(connection, Packet("CONNACK", 0, code=0, session_present=True, props={}))
+    return connection
+
+
+def join_group(model, name, qos):
+    model.apply(Step("subscribe", name, {"id": 2, "filters": [["$share/g/a", qos, 0, 0, 0]]}))
+    model.observe(model.sessions[name].connection, Packet("SUBACK", 0, id=2, codes=[qos]))
+
+
+def drop(model, name):
+    connection = model.sessions[name].connection
+    model.apply(Step("drop", name, {}))
+    model.closed(connection, None)
+
+
+AGAIN, ANEW = publish("a", b"x", 1, 7, dup=True), publish("a", b"x", 1, 8)
+
+
+@pytest.mark.parametrize("came, said", [
+    ([AGAIN], None), ([ANEW], None), ([], "did not get"), ([AGAIN, ANEW], "no reason"),
+    ([ANEW, AGAIN], "not to be sent again")], ids=["again", "anew", "lost", "twice", "twice, the other way"])
+def test_one_of_two_equal_copies_comes_where_another_member_has_got_the_groups(alone, came, said):
+    """Which of the two was in flight nobody knows: it comes again, or the one that waited comes."""
+    model, _, c1 = alone
+    drop(model, "c0")
+    come_back(model, "c0", receive_max=1)
+    join_group(model, "c0", 1)
+    say(model, 1)
+    model.observe(model.sessions["c0"].connection, publish("a", b"x", 1, 7))
+    model.check()
+    join_group(model, "c1", 0)
+    drop(model, "c0")
+    model.observe(c1, publish("a", b"x"))
+    model.check()
+    c0 = come_back(model, "c0")
+    with pytest.raises(random_parts.Diverged, match=said) if said else contextlib.nullcontext():
+        for packet in came:
+            model.observe(c0, packet)
+        model.check()
 
 
 def test_the_model_stops_after_each_thing_that_falls_due(alone):
