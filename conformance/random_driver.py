@@ -310,6 +310,8 @@ class Run:
                 one.close()
             for name in list(self.model.sessions):
                 clients.Client(self.broker.address, self.name + name, 4).disconnect()
+            for _ in range(PROBE_ROUNDS):
+                self.ping_probes()  # their wills are retained before they are cleared
             cleaner = clients.Client(self.broker.address, self.name + "cleaner", 4)
             for topic in TOPICS:
                 cleaner.send(codec.publish(4, self.prefix + topic, b"", 0, retain=True))

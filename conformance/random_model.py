@@ -185,6 +185,8 @@ class Model(Watch):
     def settle_token(self, session, entry):
         """It has been acknowledged; unless the client has another copy, and that is the group's."""
         twins = [e for e in session.inflight.values() if e.message is entry.message and e is not entry]
+        for token in self.twins_waiting(session, entry):
+            token.required = token.at_once = False
         if not twins:
             if entry.token:
                 entry.token.state = "done"
@@ -256,7 +258,7 @@ class Model(Watch):
                 if owed.text == text:
                     owed.required = False  # [MQTT-3.10.4-2] [MQTT-3.10.4-3]
             for token in self.tokens:
-                if token.text == text and token.state == "loose":
+                if token.text == text and (token.state == "loose" or token.holder == session.name):
                     token.required = token.at_once = False
         codes = codes if connection.version == 5 else []
         connection.expected.append(Answer("UNSUBACK", fields["id"], codes))
@@ -318,9 +320,10 @@ class Model(Watch):
         return [session for session in self.sessions.values() if text in session.subscriptions]
 
     def refresh_tokens(self, text):
-        """Somebody joined the group, or subscribed anew: what waits may come to it."""
+        """Somebody joined the group, or subscribed anew: what waits may come to it; also what is taken to be with
+        another member, as that may turn out to have been another one."""
         for token in self.tokens:
-            if token.text == text and token.state == "loose":
+            if token.text == text and token.state != "done":
                 for session in self.members(text):
                     token.forms.setdefault(session.name, []).append(
                         session.subscriptions[text].form(token.message))
@@ -398,21 +401,23 @@ class Model(Watch):
         self.refresh_tokens(token.text)
 
     def doubt(self, session):
-        """Of two equal copies the first was taken for the client's own, and the group's still waits. If it was the
-        other way round another member may get what is in flight, and its own copy is still to come."""
-        doubtful = [entry for entry in session.inflight.values()
-                    if entry.qos == 1 and entry.owed and entry.owed not in session.owed
-                    and any(set(self.members(token.text)) - {session}
-                            for token in self.twins_waiting(session, entry))]
-        for entry in doubtful:
-            entry.optional = True
-        session.owed[:0] = [entry.owed for entry in doubtful]
+        """Of two equal copies the first was taken for the client's own, or for that of one group, and another group's
+        still waits. If it was the other way round another member may get what is in flight, and the one that waits is
+        the client's."""
+        again = []
+        for entry in session.inflight.values():
+            twins = self.twins_waiting(session, entry) if entry.qos == 1 else []
+            texts = {token.text for token in (*twins, entry.token) if token}
+            if twins and any(set(self.members(text)) - {session} for text in texts):
+                entry.optional, entry.doubtful = True, bool(entry.token)
+                if entry.owed and entry.owed not in session.owed:
+                    again.append(entry.owed)
+        session.owed[:0] = again
 
     def twins_waiting(self, session, entry):
-        """Tokens of the same message that nobody was seen to get, and that may be what this session got."""
-        own = [other.token for other in session.inflight.values()]
+        """Tokens of the same message that nobody has and this session was not seen to get; or what it got was one."""
         return [token for token in self.tokens if token.message is entry.message
-                and token.state == "loose" and token not in own and any(
+                and token.state == "loose" and session.name not in token.been_at and any(
                     form[0] == entry.qos for form in token.forms.get(session.name, ()))]
 
     def send_will(self, session, dying=None):
@@ -428,7 +433,7 @@ class Model(Watch):
         for entry in session.inflight.values():
             if entry.token and entry.token.state != "done":
                 entry.token.state = "loose" if entry.qos == 1 else "done"  # [MQTT-4.8.2-5]
-            if entry.qos == 2 and not entry.token:
+            if entry.qos == 2:
                 for token in self.twins_waiting(session, entry):
                     token.required = token.at_once = False
         for token in self.tokens:

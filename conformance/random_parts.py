@@ -110,6 +110,8 @@ class Token:
     state: str = "loose"  # held: a member has it. done
     holder: str = None
     seen: tuple = None  # the form in which it came
+    been_at: set = dataclasses.field(default_factory=set)  # clients that have had it
+    spare: Owed = None  # what need not come, and may have come in its place
 
     def __str__(self):
         return f"{self.message.payload!r} to {self.message.topic!r} for one of {self.text!r}"
@@ -125,6 +127,7 @@ class Inflight:
     token: Token = None
     state: str = "sent"  # then "released", at QoS 2: PUBREC was sent, PUBCOMP is awaited
     optional: bool = False  # another member of its group may have got it meanwhile
+    doubtful: bool = False  # the group's copy of another token; then that of its own is still to come
 
     @property
     def order(self):

@@ -64,14 +64,19 @@ class Watch:
             del session.inflight[packet.id]  # another member of the group has got it
         found = next((o for o in sorted(session.owed, key=lambda o: not o.required)
                       if self.fits(connection, packet, o.message, o.form)), None)
-        tokens = self.tokens_for(session, connection, packet)
-        if found and not found.required and any(token.state == "loose" for token in tokens):
-            found = None  # what need not come is rather not what came
+        loose = [token for token in self.tokens_for(session, connection, packet) if token.state == "loose"]
+        spare = None
+        if found and not found.required and not {id(token) for token in loose} <= self.sent_elsewhere():
+            spare, found = found, None  # what need not come is rather not what came
+        elif found and not found.required:
+            for token in loose:  # or that was it, and is not sent again
+                token.required = token.at_once = False
         if found:
             self.take(session, packet, found)
             entry = Inflight(found.message, packet.qos, found, connection)
         else:
             token = self.token_of(session, connection, packet)
+            token.spare = spare
             entry = Inflight(token.message, packet.qos, None, connection, token)
         if connection.version < 5:
             entry.message.blind.add(session.name)
@@ -97,29 +102,37 @@ class Watch:
 
     def tokens_for(self, session, connection, packet):
         """Those that may have come with it; not what the client has already, and would get with DUP."""
-        own = {id(entry.token) for entry in session.inflight.values()}
+        own = {id(entry.token) for entry in session.inflight.values() if not entry.doubtful}
         return [token for token in self.tokens if id(token) not in own and any(
             self.fits(connection, packet, token.message, form)
             for form in token.forms.get(session.name, ()))]
 
     def token_of(self, session, connection, packet):
-        """The token that came with the packet. Of those that may have, the one that is due, or could have gone to the
-        fewest; and if none may have, another client's is taken to have been one of another group."""
+        """The token that came with the packet. Of those that may have, the one that is due, or that nobody else is
+        to be sent again, or could have gone to the fewest; and if none may have, another client's is taken to have been
+        one of another group, or not to have been of a group."""
         def form_of(token):
             return next((form for form in token.forms.get(session.name, ())
                          if self.fits(connection, packet, token.message, form)), None)
 
+        sent = self.sent_elsewhere()
         tokens = sorted(self.tokens_for(session, connection, packet),
-                        key=lambda t: (not t.at_once, not t.required, len(t.forms)))
+                        key=lambda t: (not t.at_once, id(t) in sent, not t.required, len(t.forms)))
         loose = [token for token in tokens if token.state == "loose"]
         for token in loose or tokens:
-            if token.state == "loose" or self.swap(token):
+            if token.state == "loose" or self.swap(token) or self.was_spare(token):
                 self.move(token, session)
                 token.state, token.at_once = "held" if packet.qos else "done", False
                 token.holder, token.seen = session.name, form_of(token)
+                token.been_at.add(session.name)
+                session.inflight = {n: e for n, e in session.inflight.items() if e.token is not token}
                 return token
         owed = "; ".join(f"{o}{self.said_of_expiry(o.message)}" for o in session.owed) or "nothing"
         raise Diverged(f"{session.name} got {packet}, for which there is no reason; owed to it: {owed}")
+
+    def sent_elsewhere(self):
+        """Tokens that a session may be sent again."""
+        return {id(entry.token) for session in self.sessions.values() for entry in session.inflight.values()}
 
     def said_of_expiry(self, message):
         return "" if message.expires is None else f", {message.expires - self.now} s left"
@@ -131,12 +144,24 @@ class Watch:
                     and token.seen in other.forms.get(token.holder, ()):
                 other.state, other.holder, other.seen = token.state, token.holder, token.seen
                 other.at_once, token.state = False, "loose"
+                other.been_at, token.been_at = token.been_at, other.been_at
                 for session in self.sessions.values():
                     for entry in session.inflight.values():
                         if entry.token is token:
                             entry.token = other
                 return True
         return False
+
+    def was_spare(self, token):
+        """Makes it loose, when what was taken for it can have been something that need not come."""
+        spare, token.spare = token.spare, None
+        for session in self.sessions.values() if spare else ():
+            session.owed = [owed for owed in session.owed if owed is not spare]
+            for entry in session.inflight.values():
+                if entry.token is token:
+                    entry.token, entry.owed = None, spare
+        token.state = "loose" if spare else token.state
+        return bool(spare)
 
     def move(self, token, session):
         """Another member has it now, so it will not be sent again to the one that had it."""
@@ -147,8 +172,9 @@ class Watch:
                 if other.connection and entry.connection is other.connection:
                     raise Diverged(f"{token} is with {other.name}, and {session.name} got it too")
                 twins = [e for e in other.inflight.values() if e.message is token.message]
-                entry.token = None
-                if len(twins) == 1:
+                waiting = self.twins_waiting(other, entry) if entry.doubtful else ()
+                entry.token = next(iter(waiting), None)  # then what it got was of that group
+                if len(twins) == 1 and not entry.token:
                     del other.inflight[number]
 
     def take(self, session, packet, found):
@@ -179,11 +205,12 @@ class Watch:
                 break
             if other.state == "sent" and other.connection is not connection and not other.optional:
                 raise Diverged(f"{session.name} got {packet} again before that with id {number} [4.6]")
-        entry.connection, entry.optional = connection, False
+        entry.connection, entry.optional, entry.doubtful = connection, False, False
         if entry.owed in session.owed:
             session.owed.remove(entry.owed)
         if entry.token and entry.token.state == "loose":
             entry.token.state = "held"
+            entry.token.been_at.add(session.name)
 
     def closed(self, connection, code):
         """The connection ended, after a DISCONNECT with `code` or without one (None)."""
