@@ -66,13 +66,24 @@ def tests_of(collected, standard):
     return {clause: sorted(functions) for clause, functions in found.items()}
 
 
+def outcomes_of(result, standard):
+    """[(clause, outcome)]. Where a test ended with a packet that breaks a clause it is not about, that clause has
+    failed; those of the test are left "open", as what it is about was not seen."""
+    broken, shown = result.get("broken"), result.get(standard, ())
+    if not broken or broken in result.get("5.0", [broken]):
+        return [(clause, result["outcome"]) for clause in shown]
+    return [(clause, "open") for clause in shown] + [(broken, "failed")] * (standard == "5.0")
+
+
 def verdicts_of(results, standard):
-    """{clause: "pass", "fail" or "skip"}: one test that fails is enough to fail."""
+    """{clause: "pass", "fail" or "skip"}: one test that fails is enough to fail, or if nothing else is known
+    one that is left open."""
     found = {}
     for result in results.values():
-        for clause in result.get(standard, ()):
-            found.setdefault(clause, set()).add(result["outcome"])
-    return {clause: "fail" if "failed" in outcomes else "pass" if "passed" in outcomes else "skip"
+        for clause, outcome in outcomes_of(result, standard):
+            found.setdefault(clause, set()).add(outcome)
+    ranks = (("failed", "fail"), ("passed", "pass"), ("open", "fail"), ("skipped", "skip"))
+    return {clause: next(verdict for outcome, verdict in ranks if outcome in outcomes)
             for clause, outcomes in found.items()}
 
 

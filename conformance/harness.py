@@ -20,6 +20,7 @@ CONFORMANCE_TARGET in broker.py.
 
 import json
 import os
+import re
 import shutil
 import uuid
 
@@ -97,16 +98,23 @@ def name_of(nodeid):
     return os.path.basename(path) + "::" + rest
 
 
+def broken_by(report):
+    """The clause that a packet of the server broke, if that is what ended the test: see rule() in mqtt_codec.py."""
+    message = getattr(getattr(report.longrepr, "reprcrash", None), "message", "")
+    found = re.match(r"mqtt_codec\.Malformed: .*\[(\d+\.\d+\.\d+-\d+)\]", message, re.S)
+    return f"MQTT-{found[1]}" if found else ""
+
+
 def pytest_runtest_logreport(report):
     name = name_of(report.nodeid)
     if report.outcome == "failed":
-        results[name] = ("failed", "", dict(report.user_properties).get("shown"))
+        results[name] = ("failed", "", dict(report.user_properties).get("shown"), broken_by(report))
     elif report.outcome == "skipped" and name not in results:
-        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else getattr(report, "wasxfail", "")
         results[name] = ("skipped", reason.removeprefix("Skipped: "),
-                         dict(report.user_properties).get("shown"))
+                         dict(report.user_properties).get("shown"), "")
     elif report.when == "call":
-        results.setdefault(name, ("passed", "", dict(report.user_properties).get("shown")))
+        results.setdefault(name, ("passed", "", dict(report.user_properties).get("shown"), ""))
 
 
 def pytest_sessionfinish(session):
@@ -114,8 +122,8 @@ def pytest_sessionfinish(session):
     path = session.config.option.results
     if path and not hasattr(session.config, "workerinput"):
         with open(path, "w") as out:
-            json.dump({name: {"outcome": outcome, "reason": reason, **json.loads(what or "{}")}
-                       for name, (outcome, reason, what) in sorted(results.items())}, out, indent=1)
+            json.dump({name: {"outcome": outcome, "reason": reason, "broken": broken, **json.loads(what or "{}")}
+                       for name, (outcome, reason, what, broken) in sorted(results.items())}, out, indent=1)
 
 
 # ------------------------------------------------------------------------------------- brokers
