@@ -23,6 +23,7 @@
 #endif
 
 #define WAIT_S 20
+#define TRIES 3
 #define LARGE 1000000
 #define EXPIRY_S 1000
 
@@ -227,6 +228,19 @@ static int arrived(void *ctx, char *topic, int length, MQTTClient_message *m)
     return 1;
 }
 
+/* 0, the server's reason, or MQTTCLIENT_FAILURE when the library lost sight of its own connection: its
+   threads can take each other's sockets while one of them connects (paho.mqtt.c, issue 881). */
+static int connect_once(client_t c, int version, MQTTClient_connectOptions *o,
+                        MQTTProperties *properties)
+{
+    if (version != 5)
+        return MQTTClient_connect(c, o);
+    MQTTResponse r = MQTTClient_connect5(c, o, properties, NULL);
+    int code = (int)r.reasonCode;
+    MQTTResponse_free(r);
+    return code;
+}
+
 static client_t start(const char *uri, int version, const char *id, const char *will, int lasts)
 {
     client_t c;
@@ -256,14 +270,11 @@ static client_t start(const char *uri, int version, const char *id, const char *
         w.qos = 1;
         o.will = &w;
     }
-    if (version == 5) {
-        MQTTResponse r = MQTTClient_connect5(c, &o, &properties, NULL);
-        if (r.reasonCode != MQTTREASONCODE_SUCCESS) {
-            printf("reason %d\n", (int)r.reasonCode);
-            die("connect");
-        }
-        MQTTResponse_free(r);
-    } else if (MQTTClient_connect(c, &o) != MQTTCLIENT_SUCCESS) {
+    int code = MQTTCLIENT_FAILURE;
+    for (int i = 0; i < TRIES && code == MQTTCLIENT_FAILURE; i++)
+        code = connect_once(c, version, &o, &properties);
+    if (code) {
+        printf("reason %d\n", code);
         die("connect");
     }
     MQTTProperties_free(&properties);
