@@ -80,6 +80,7 @@ struct reactor {
     uint64_t now_ms;        /* clock_now_ms() at the start of this turn */
     uint32_t now_tick;      /* now_ms / TIMING_TICK_MS; never 0 */
     uint32_t now_s;         /* now_ms / 1000 */
+    uint64_t clock_ns;      /* clock_real_ns() at the start of this turn, or the end of the last */
     uint64_t read_until_ns; /* clock_real_ns(): reading goes on no longer in this turn */
     bool has_more_work;     /* set by anyone during the turn: do not sleep before the next */
     struct reactor_group *group;
@@ -95,6 +96,7 @@ struct reactor {
     struct mail mail;      /* mailbox.c knows */
     uint64_t turn_ns_rest; /* part of a microsecond that METRIC_LOOP_DELAY_US does not have yet */
     uint32_t last_tick;    /* for which on_tick ran */
+    bool has_due;          /* timers of this tick are left over: the budget was used */
     bool has_deferred;     /* memory waits for a grace period: sleep only shortly */
     bool is_started;
     pthread_t thread;
@@ -150,7 +152,8 @@ void reactor_io_mute(struct reactor *reactor, struct io *io);
 void reactor_io_remove(struct reactor *reactor, struct io *io);
 /* Runs the job from this turn on; no effect when it is waiting to run already. */
 void reactor_job_add(struct reactor *reactor, struct job *job);
-/* Expires `heap` each turn from now on. At most REACTOR_HEAPS_MAX; borrowed. */
+/* Expires `heap` from now on, once a tick: what is armed later for a tick that has begun already
+   expires with the next. At most REACTOR_HEAPS_MAX; borrowed. */
 void reactor_heap_add(struct reactor *reactor, struct timing_heap *heap,
                       void (*expired)(void *reactor, uint32_t handle));
 /* Sums a counter over the group. Any thread. */

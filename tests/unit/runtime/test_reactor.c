@@ -180,6 +180,21 @@ static void a_mass_of_timers_is_spread_over_turns_that_do_not_sleep(void **state
     assert_in_range(turns, 2, 3);
 }
 
+static void what_is_armed_for_a_tick_that_has_begun_expires_with_the_next(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t handle;
+    reactor_turn(f->reactor, 0);
+    uint32_t tick = f->reactor->now_tick;
+    assert_non_null(slab_alloc(&f->seen.slab, &handle));
+    assert_int_equal(timing_heap_arm(f->seen.heap, handle, tick), ERR_OK);
+    reactor_turn(f->reactor, 0);
+    assert_int_equal(f->seen.expired, f->reactor->now_tick > tick);
+    clock_turn_ms(TIMING_TICK_MS);
+    reactor_turn(f->reactor, 0);
+    assert_int_equal(f->seen.expired, 1);
+}
+
 static void waiting_ends_with_the_tick(void **state)
 {
     struct fixture *f = *state;
@@ -447,6 +462,7 @@ int main(void)
         BY_HAND(a_bad_descriptor_is_an_error_with_errno),
         BY_HAND(turned_clock_expires_timers_and_ticks_once_a_leap),
         BY_HAND(a_mass_of_timers_is_spread_over_turns_that_do_not_sleep),
+        BY_HAND(what_is_armed_for_a_tick_that_has_begun_expires_with_the_next),
         BY_HAND(waiting_ends_with_the_tick),
         BY_HAND(jobs_take_turns_and_are_cut_after_a_millisecond),
         BY_HAND(a_job_that_is_over_may_free_itself),
