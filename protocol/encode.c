@@ -212,8 +212,11 @@ size_t encode_suback(uint8_t *dst, size_t cap, uint8_t version, uint32_t peer_pa
 
 size_t encode_pingresp(uint8_t *dst, size_t cap)
 {
-    struct parts parts = {FIRST_BYTE(PACKET_PINGRESP), {0}, {0}, NULL};
-    return parts_write(dst, cap, &parts);
+    if (cap < 2)
+        return 0;
+    dst[0] = FIRST_BYTE(PACKET_PINGRESP);
+    dst[1] = 0;
+    return 2;
 }
 
 size_t encode_disconnect(uint8_t *dst, size_t cap, uint32_t peer_packet_bytes_max, uint8_t reason,

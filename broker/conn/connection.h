@@ -101,6 +101,7 @@ struct connection {
     bool wants_drained : 1;  /* tell hooks.drained when output has room */
     bool has_transport : 1;  /* other than plain TCP */
     bool is_deaf : 1;        /* takes nothing more; what it sent before is still read */
+    bool is_drained : 1;     /* nothing of its session waits for room: see deliver_waits() */
     uint8_t address[16];
 };
 _Static_assert(sizeof(struct connection) <= 128, "an idle connection takes two cache lines");

@@ -285,12 +285,15 @@ static bool make_room(struct worker *worker, struct session *session, uint8_t qo
 }
 
 /* Takes the delivery; false without memory. */
-static bool queue_delivery(struct worker *worker, struct flight *flight, struct delivery *delivery)
+static bool queue_delivery(struct worker *worker, struct session *session,
+                           struct delivery *delivery)
 {
+    struct flight *flight = session->flight;
     if (queue_push_take(delivery->qos ? &flight->queue : &flight->queue_qos0, delivery)) {
         delivery_fini(delivery);
         return false;
     }
+    deliver_waits(session);
     deliver_count_stored(worker, delivery, 1);
     return true;
 }
@@ -300,27 +303,26 @@ static void deliver_later(struct worker *worker, struct session *session,
                           struct publication *publication, const struct delivery_wish *wish,
                           uint8_t qos, bool retain)
 {
-    struct flight *flight = session_flight(session);
     struct delivery delivery;
-    if (!flight || is_over_memory_limit(worker)) {
+    if (!session_flight(session) || is_over_memory_limit(worker)) {
         drop(worker, session, DROP_MEMORY);
         return;
     }
     if (!make_room(worker, session, qos, publication))
         return;
     if (!make_delivery(publication, wish, qos, retain, &delivery) ||
-        !queue_delivery(worker, flight, &delivery))
+        !queue_delivery(worker, session, &delivery))
         drop(worker, session, DROP_MEMORY);
 }
 
 bool deliver_to_queue(struct worker *worker, struct session *session,
                       struct publication *publication, const struct delivery_wish *wish)
 {
-    struct flight *flight = session_flight(session);
     struct delivery delivery;
     uint8_t qos = effective_qos(worker, publication, wish->subscriber);
-    return qos && flight && make_delivery(publication, wish, qos, false, &delivery) &&
-           queue_delivery(worker, flight, &delivery);
+    return qos && session_flight(session) &&
+           make_delivery(publication, wish, qos, false, &delivery) &&
+           queue_delivery(worker, session, &delivery);
 }
 
 /* Puts a delivery in flight and sends it. Takes the delivery. False: it was dropped. */
@@ -503,6 +505,7 @@ void deliver_resume(struct worker *worker, struct session *session)
             connection_close_plain(worker, session->sink, CLOSE_MEMORY);
             return;
         }
+        deliver_waits(session);
     }
     deliver_pump(worker, session);
 }
@@ -523,11 +526,9 @@ void deliver_drained(struct worker *worker, struct connection *connection)
 {
     if (connection->state != CONNECTION_CONNECTED)
         return;
-    const struct session *session = connection->session;
-    const struct flight *flight = session->flight;
-    bool has_more = session->replays || connection->wants_drained ||
-                    (flight && (flight->queue.count || flight->queue_qos0.count || flight->resend));
-    if (has_more)
+    if (!connection->is_drained)
+        connection->is_drained = !deliver_has_more(connection->session);
+    if (!connection->is_drained || connection->wants_drained)
         again_add(worker, connection);
     if (connection->hold & HOLD_OUTPUT)
         connection_unhold(worker, connection, HOLD_OUTPUT);

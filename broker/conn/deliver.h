@@ -29,7 +29,25 @@ bool deliver_to_queue(struct worker *worker, struct session *session,
 void deliver_pump(struct worker *worker, struct session *session);
 /* After reconnecting: what was in flight is sent again in order, then the queue [MQTT-4.4.0-1]. */
 void deliver_resume(struct worker *worker, struct session *session);
-/* The output of a connection has room again: what its session has waiting gets a slice soon. */
+/* Something of this session waits from now on: in a queue, a replay, to be sent again. */
+static inline void deliver_waits(const struct session *session)
+{
+    struct connection *connection = session->sink;
+    if (connection)
+        connection->is_drained = false;
+}
+
+/* Whether something of this session waits for room in its connection's output, or for its window. */
+static inline bool deliver_has_more(const struct session *session)
+{
+    const struct flight *flight = session->flight;
+    return session->replays ||
+           (flight && (flight->queue.count || flight->queue_qos0.count || flight->resend));
+}
+
+/* The output of a connection has room again: what its session has waiting gets a slice soon. Where
+   it had nothing the last time, and nothing since, the session is not looked at: of an idle client
+   it is in no cache. */
 void deliver_drained(struct worker *worker, struct connection *connection);
 /* Sends one slice of it. */
 void deliver_slice(struct worker *worker, struct connection *connection);

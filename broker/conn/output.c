@@ -109,8 +109,10 @@ static struct chunk *output_make_chunks(struct worker *worker, const uint8_t *by
     return first;
 }
 
-bool output_append(struct worker *worker, struct connection *connection, const uint8_t *bytes,
-                   uint32_t len)
+/* output_append() where the bytes fill what is left of a chunk and go on in others. */
+__attribute__((noinline)) static bool output_append_parts(struct worker *worker,
+                                                          struct connection *connection,
+                                                          const uint8_t *bytes, uint32_t len)
 {
     struct chunk *tail = connection->out_last;
     uint32_t room = tail && !tail->message ? tail->cap_left : 0;
@@ -129,6 +131,21 @@ bool output_append(struct worker *worker, struct connection *connection, const u
         more = next;
     }
     output_mark_dirty(worker, connection);
+    return true;
+}
+
+bool output_append(struct worker *worker, struct connection *connection, const uint8_t *bytes,
+                   uint32_t len)
+{
+    const struct chunk *tail = connection->out_last;
+    uint32_t room = !tail ? CHUNK_ROOM : !tail->message ? tail->cap_left : 0;
+    if (UNLIKELY(len > room))
+        return output_append_parts(worker, connection, bytes, len);
+    uint8_t *at = output_reserve(worker, connection, len);
+    if (!at)
+        return false;
+    memcpy(at, bytes, len);
+    output_commit(worker, connection, len);
     return true;
 }
 
@@ -195,19 +212,25 @@ static inline size_t output_gather(const struct connection *connection, struct i
     return count;
 }
 
+/* Several pieces at once. */
+__attribute__((noinline)) static ssize_t output_send_gathered(const struct connection *connection)
+{
+    struct iovec iov[OUTPUT_IOVECS];
+    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = output_gather(connection, iov)};
+    return sendmsg(connection->io.fd, &msg, MSG_NOSIGNAL);
+}
+
 /* One system call. Returns bytes written, 0 when the socket is full, -1 when the connection failed.
  */
 static ssize_t output_write_once(struct worker *worker, struct connection *connection)
 {
-    struct iovec iov[OUTPUT_IOVECS];
-    size_t count = output_gather(connection, iov);
-    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = count};
+    const struct chunk *first = connection->out_first;
     ssize_t written;
     metric_add(worker_metrics(worker), METRIC_WRITES, 1);
-    if (count == 1)
-        written = send(connection->io.fd, iov[0].iov_base, iov[0].iov_len, MSG_NOSIGNAL);
+    if (LIKELY(!first->next))
+        written = send(connection->io.fd, first->data, first->len, MSG_NOSIGNAL);
     else
-        written = sendmsg(connection->io.fd, &msg, MSG_NOSIGNAL);
+        written = output_send_gathered(connection);
     if (written >= 0) {
         metric_add(worker_metrics(worker), METRIC_BYTES_SENT, (uint64_t)written);
         return written;

@@ -77,6 +77,7 @@ enum err replay_start(struct session *session, struct slice filter, index_subscr
     struct replays *replays = session->replays;
     list_push_back(replays->list.next, &replay->link); /* before the first */
     table_add(&replays->by_filter, &replay->by_filter, (uint32_t)hash_bytes(filter));
+    deliver_waits(session);
     return ERR_OK;
 }
 

@@ -4,13 +4,17 @@
 #ifndef TESTS_UNIT_CONN_HARNESS_CHECK_H
 #define TESTS_UNIT_CONN_HARNESS_CHECK_H
 
+#include "conn/deliver.h"
 #include "tests/unit/conn/harness.h"
 
 static inline void harness_check_session(const struct session *session, uint64_t *messages,
                                          uint64_t *bytes)
 {
     const struct flight *flight = session->flight;
+    const struct connection *connection = session->sink;
     subscriptions_check(&session->subscriptions);
+    if (connection && connection->is_drained)
+        assert_true(!deliver_has_more(session));
     if (!flight || session->flags & SESSION_IS_ENDING)
         return;
     inflight_check(&flight->inflight);
