@@ -107,6 +107,10 @@ $(TOOL_TESTS): $B/%: $B/obj/%.o $B/libbench.a
 $B/tests/bench/relay: $B/obj/tests/bench/relay.o
 	$(LINK)
 
+$B/tests/bench/spans.so: tests/bench/spans.c Makefile
+	@mkdir -p $(@D)$(if $(V),,; echo "  link $@")
+	$(Q)$(CC) $(C_FLAGS) -fPIC -shared -o $@ $<
+
 # A fuzz target with libFuzzer (FLAVOUR=fuzz, clang), and the same target replaying a corpus (any flavour).
 $(FUZZ_BIN): $B/%: $B/obj/%.o $B/libdunlin.a
 	$(LINK) -fsanitize=fuzzer $(LIBS)
@@ -115,7 +119,7 @@ $(REPLAY_BIN): $B/tests/fuzz/replay_%: $B/obj/tests/fuzz/fuzz_%.o $B/obj/tests/f
 	$(LINK) $(LIBS)
 
 unit-bins: $(UNIT_BIN) $(TOOL_TESTS) $(REPLAY_BIN) ; @:
-bench-bins: $(BENCH_BIN) $B/dunlin-bench $B/tests/bench/relay ; @:
+bench-bins: $(BENCH_BIN) $B/dunlin-bench $B/tests/bench/relay $B/tests/bench/spans.so ; @:
 
 # ---- using ----
 
