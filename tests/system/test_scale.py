@@ -24,7 +24,11 @@ def run_scale(*arguments):
                           capture_output=True, text=True, timeout=240)
 
 
-@pytest.mark.parametrize("tables", [[], ["--private"]])
+PRIVATE = pytest.param(["--private"], marks=pytest.mark.skipif(
+    brokers.IS_TSAN, reason="ThreadSanitizer knows one table only"))
+
+
+@pytest.mark.parametrize("tables", [[], PRIVATE])
 def test_a_small_fleet_is_measured_from_end_to_end(tmp_path, tables):
     path = tmp_path / "scale.json"
     done = run_scale("1000", "--ping-every", "2", "--markdown", "--json", str(path), *tables)
