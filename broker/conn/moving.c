@@ -8,6 +8,7 @@
 #include "conn/attach.h"
 #include "conn/deliver.h"
 #include "conn/give_up.h"
+#include "conn/publish.h"
 #include "conn/spread.h"
 #include "session/session.h"
 
@@ -288,7 +289,7 @@ static void coming_arrived(struct worker *worker, struct session *session)
         return;
     table_remove(&worker->coming_by_slot, &coming->by_slot);
     for (struct stash *stash = coming->stash_first; stash; stash = stash->next)
-        deliver_publication(worker, session, &stash->publication, &stash->wish);
+        publish_to_session(worker, session, &stash->publication, &stash->wish);
     for (struct move *move = coming->moves_first; move;) {
         struct move *next = move->next;
         post_move(worker, worker->reactor->index, MAIL_TAKEOVER, move);

@@ -73,6 +73,15 @@ static enum place place_of(const struct worker *worker, struct slot *slot, uint1
 static void share_again(struct worker *worker, struct publication *publication, uint32_t group,
                         uint32_t not_slot);
 
+void publish_to_session(struct worker *worker, struct session *session,
+                        struct publication *publication, const struct delivery_wish *wish)
+{
+    if (LIKELY(!wish->group || !(session->flags & SESSION_IS_ENDING)))
+        deliver_publication(worker, session, publication, wish);
+    else if (!give_up_add(worker, session, publication, wish))
+        share_again(worker, publication, wish->group, session->slot);
+}
+
 /* Hands one match to the session if it is here; true when it is *owner's. */
 static bool deliver_if_mine(struct worker *worker, struct publication *publication,
                             const struct index_match *match, const struct delivery_ids *ids,
@@ -93,11 +102,7 @@ static bool deliver_if_mine(struct worker *worker, struct publication *publicati
         attach_stash(worker, id, publication, &wish);
     if (place != PLACE_HERE)
         return place == PLACE_ELSEWHERE;
-    struct session *session = slot->object;
-    if (LIKELY(!match->group || !(session->flags & SESSION_IS_ENDING)))
-        deliver_publication(worker, session, publication, &wish);
-    else if (!give_up_add(worker, session, publication, &wish))
-        share_again(worker, publication, match->group, id);
+    publish_to_session(worker, slot->object, publication, &wish);
     return false;
 }
 

@@ -23,6 +23,11 @@ void publish_own(struct worker *worker, struct slice topic, struct slice payload
 void publish_to_slot(struct worker *worker, struct publication *publication,
                      const struct index_match *match, uint32_t generation);
 
+/* One delivery to a session of this reactor. What came by a share group for one that ends is handed
+   over. */
+void publish_to_session(struct worker *worker, struct session *session,
+                        struct publication *publication, const struct delivery_wish *wish);
+
 /* MAIL_DELIVER */
 void publish_mail_deliver(struct reactor *reactor, void *payload, uint32_t bytes);
 /* Who the match means: its slot may be somebody else's in a later turn. */

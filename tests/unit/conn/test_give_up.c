@@ -180,6 +180,34 @@ static void message_that_comes_after_the_end_is_handed_over_behind_the_others(vo
     harness_free(h);
 }
 
+/* They wait on the new reactor for a session that is on its way there, with a client that has said
+   DISCONNECT already. */
+static void messages_that_waited_for_a_session_that_ends_on_arrival_are_handed_over(void **state)
+{
+    (void)state;
+    struct harness *h = harness_new(2, "share_policy sticky\n");
+    member(h, 0, "a", NEVER);
+    struct client *b = client_new(h, 1), *p = client_of(h, 1, "P", 0);
+    struct client *next = client_coming_back(h, 1, "a", 0);
+    client_disconnect(next, 0);
+    harness_turn(h, 1);
+    harness_turn(h, 0); /* gives the session away */
+    client_publish(p, "t", "1", 1, 1);
+    client_publish(p, "t", "2", 1, 2);
+    harness_turn(h, 1);
+    client_connect_as(b, (struct connect){.id = "b", .clean_start = true, .expiry_s = NEVER});
+    client_subscribe_as(b, "$share/g/t", 1, 0);
+    harness_turn(h, 1);
+    harness_settle(h);
+    harness_finish_jobs(h);
+    client_expect(b, PACKET_CONNACK);
+    client_expect(b, PACKET_SUBACK);
+    assert_null(harness_session(h, "a", NULL));
+    expect_numbers(b, 1, 2);
+    assert_int_equal(harness_metric(h, METRIC_STORED_MESSAGES), 0);
+    harness_free(h);
+}
+
 #define MANY 6000u
 
 /* In slices: after one turn some are gone, and what is left waits for its client in order. */
@@ -231,6 +259,8 @@ int main(void)
         cmocka_unit_test(session_that_ends_hands_over_to_whoever_is_left),
         cmocka_unit_test(session_that_ends_as_the_last_member_counts_what_is_lost),
         cmocka_unit_test(message_that_comes_after_the_end_is_handed_over_behind_the_others),
+        cmocka_unit_test(
+            messages_that_waited_for_a_session_that_ends_on_arrival_are_handed_over),
         cmocka_unit_test(client_that_is_back_gets_what_was_not_handed_over_yet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
