@@ -2,7 +2,7 @@
  * test_give_up.c: what came by a share group when its member goes: who gets it, in what order the
  * rest stays, and that nobody is closed for it (conn/give_up.h).
  */
-#include "tests/unit/conn/harness.h"
+#include "tests/unit/conn/harness_check.h"
 
 #define NEVER 0xFFFFFFFFu
 #define MEMBERS 20u
@@ -250,6 +250,130 @@ static void client_that_is_back_gets_what_was_not_handed_over_yet(void **state)
     harness_free(h);
 }
 
+/* ---- any order ---- */
+
+#define STEPS 400u
+#define GROUP 4u
+#define PUBLISHERS 3u
+#define MESSAGES_MAX 512u
+
+/* Members come and go, also within one read; one of the group has a session throughout, so nothing may
+   be lost. */
+struct play {
+    struct harness *h;
+    uint64_t seed;
+    struct client *members[GROUP], *publishers[PUBLISHERS];
+    uint32_t published;
+    bool seen[MESSAGES_MAX];
+};
+
+static uint32_t random_below(struct play *play, uint32_t limit)
+{
+    play->seed ^= play->seed >> 12;
+    play->seed ^= play->seed << 25;
+    play->seed ^= play->seed >> 27;
+    return (uint32_t)(play->seed * 2685821657736338717ull >> 32) % limit;
+}
+
+/* Member 0 never ends its session. */
+static void come_again(struct play *play, uint32_t number, bool for_ever)
+{
+    char id[4] = {'m', (char)('0' + number), 0};
+    struct client *s = client_new(play->h, random_below(play, play->h->group->count));
+    for_ever = for_ever || number == 0;
+    struct connect connect = {.id = id};
+    connect.clean_start = !for_ever && random_below(play, 4) == 0;
+    connect.expiry_s = for_ever || random_below(play, 2) ? NEVER : 0;
+    connect.receive_maximum = (uint16_t)(1 + random_below(play, 5));
+    client_connect_as(s, connect);
+    client_subscribe_as(s, "$share/g/t", 1, 0);
+    if (!for_ever && random_below(play, 4) == 0)
+        client_disconnect(s, 0);
+    play->members[number] = s;
+}
+
+static void read_member(struct play *play, struct client *s)
+{
+    while (client_next(s)) {
+        if (s->type != PACKET_PUBLISH)
+            continue;
+        struct got got = client_got(s);
+        uint16_t number;
+        assert_int_equal(got.payload.len, sizeof(number));
+        memcpy(&number, got.payload.ptr, sizeof(number));
+        play->seen[number] = true;
+        client_ack(s, PACKET_PUBACK, got.packet_id);
+    }
+}
+
+static void play_step(struct play *play)
+{
+    uint32_t what = random_below(play, 100), number = random_below(play, GROUP);
+    if (what < 45) {
+        harness_turn(play->h, random_below(play, play->h->group->count));
+    } else if (what < 75) {
+        uint16_t text = (uint16_t)play->published++;
+        client_publish_bytes(play->publishers[number % PUBLISHERS], "t", &text, sizeof(text), 1,
+                             (uint16_t)(text + 1), false);
+    } else if (what < 80) {
+        read_member(play, play->members[number]);
+    } else if (what < 90) {
+        if (random_below(play, 2))
+            client_disconnect(play->members[number], 0);
+        else
+            client_drop(play->members[number]);
+    } else {
+        come_again(play, number, false);
+    }
+}
+
+static bool is_something_stored(struct play *play)
+{
+    return harness_metric(play->h, METRIC_STORED_MESSAGES) != 0;
+}
+
+static void play_once(uint64_t seed, uint32_t reactors)
+{
+    struct play play = {.h = harness_new(reactors, "max_inflight_messages 3\n"), .seed = seed};
+    char id[4] = "P0";
+    for (uint32_t i = 0; i < PUBLISHERS; i++, id[1]++)
+        play.publishers[i] = client_of(play.h, i % reactors, id, 0);
+    for (uint32_t i = 0; i < GROUP; i++)
+        come_again(&play, i, true);
+    harness_settle(play.h);
+    for (uint32_t i = 0; i < STEPS; i++)
+        play_step(&play);
+    for (uint32_t i = 0; i < GROUP; i++)
+        come_again(&play, i, true);
+    for (uint32_t round = 0; round < 10 || (is_something_stored(&play) && round < 500); round++) {
+        harness_settle(play.h);
+        for (uint32_t i = 0; i < GROUP; i++) {
+            read_member(&play, play.members[i]);
+            if (play.members[i]->is_gone) /* by a CONNECT from before that was read later */
+                come_again(&play, i, true);
+        }
+    }
+    for (uint32_t i = 0; i < play.published; i++) {
+        if (!play.seen[i])
+            fail_msg("message %u of %u is lost", i, play.published);
+    }
+    assert_int_equal(harness_metric(play.h, METRIC_PUBLISH_DROPPED), 0);
+    assert_int_equal(harness_metric(play.h, METRIC_STORED_MESSAGES), 0);
+    harness_check(play.h);
+    harness_free(play.h);
+}
+
+static void members_that_come_and_go_in_any_order_lose_nothing(void **state)
+{
+    (void)state;
+    for (uint32_t reactors = 1; reactors <= 3; reactors++) {
+        for (uint64_t seed = 1; seed <= 40; seed++) {
+            print_message("%u reactors, seed %llu\r", reactors, (unsigned long long)seed);
+            play_once(seed * 0x9E3779B97F4A7C15ull, reactors);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -259,9 +383,9 @@ int main(void)
         cmocka_unit_test(session_that_ends_hands_over_to_whoever_is_left),
         cmocka_unit_test(session_that_ends_as_the_last_member_counts_what_is_lost),
         cmocka_unit_test(message_that_comes_after_the_end_is_handed_over_behind_the_others),
-        cmocka_unit_test(
-            messages_that_waited_for_a_session_that_ends_on_arrival_are_handed_over),
+        cmocka_unit_test(messages_that_waited_for_a_session_that_ends_on_arrival_are_handed_over),
         cmocka_unit_test(client_that_is_back_gets_what_was_not_handed_over_yet),
+        cmocka_unit_test(members_that_come_and_go_in_any_order_lose_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
