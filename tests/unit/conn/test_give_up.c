@@ -188,12 +188,13 @@ static void messages_that_waited_for_a_session_that_ends_on_arrival_are_handed_o
     struct harness *h = harness_new(2, "share_policy sticky\n");
     member(h, 0, "a", NEVER);
     struct client *b = client_new(h, 1), *p = client_of(h, 1, "P", 0);
+    publish(p, "t", 1, 5);
     struct client *next = client_coming_back(h, 1, "a", 0);
     client_disconnect(next, 0);
     harness_turn(h, 1);
     harness_turn(h, 0); /* gives the session away */
-    client_publish(p, "t", "1", 1, 1);
-    client_publish(p, "t", "2", 1, 2);
+    client_publish(p, "t", "6", 1, 6);
+    client_publish(p, "t", "7", 1, 7);
     harness_turn(h, 1);
     client_connect_as(b, (struct connect){.id = "b", .clean_start = true, .expiry_s = NEVER});
     client_subscribe_as(b, "$share/g/t", 1, 0);
@@ -203,7 +204,7 @@ static void messages_that_waited_for_a_session_that_ends_on_arrival_are_handed_o
     client_expect(b, PACKET_CONNACK);
     client_expect(b, PACKET_SUBACK);
     assert_null(harness_session(h, "a", NULL));
-    expect_numbers(b, 1, 2);
+    expect_numbers(b, 1, 7);
     assert_int_equal(harness_metric(h, METRIC_STORED_MESSAGES), 0);
     harness_free(h);
 }
