@@ -13,7 +13,7 @@
 struct index_recent_entry {
     uint64_t changes;     /* of the index, when it was looked up */
     uint32_t tag;         /* of the topic that is kept */
-    uint32_t other;       /* of the one that came last and was not; in the first of two places */
+    uint32_t other;       /* of the one that came last, would fall on this of two, and was not */
     uint16_t topic_bytes; /* 0: none is kept */
     uint8_t count, lists;
     uint8_t topic[RECENT_TOPIC_MAX];
@@ -82,7 +82,8 @@ static struct index_recent_entry *recent_victim(struct index_recent_entry *place
             places[i].topic_bytes == 0)
             return &places[i];
     }
-    return places->other == key->tag ? &places[key->tag & 1] : NULL;
+    struct index_recent_entry *mine = &places[key->tag & 1];
+    return mine->other == key->tag ? mine : NULL;
 }
 
 bool index_recent_get(struct index_recent *recent, const struct index *index, struct slice topic,
@@ -98,7 +99,7 @@ bool index_recent_get(struct index_recent *recent, const struct index *index, st
         return false;
     if (!entry_answers(entry, key, topic) && !entry_answers(++entry, key, topic)) {
         key->entry = recent_victim(places, key);
-        places->other = key->tag;
+        places[key->tag & 1].other = key->tag;
         return false;
     }
     if (UNLIKELY(matches->cap < RECENT_MATCHES) && index_matches_reserve(matches, RECENT_MATCHES))

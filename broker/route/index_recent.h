@@ -8,9 +8,9 @@
  * subscription's slot could be used anew has passed a grace period, and so sees the count after it.
  *
  * A table with two places for each topic. A topic takes one whose answer no longer holds, or, when
- * it comes twice without another in between that falls on the same two, one of them: topics that all
- * come once, of a million sensors, drive nothing out and touch two cache lines each. Kept are answers
- * of at most RECENT_MATCHES subscribers without share groups, which choose each time.
+ * it comes twice without another in between that would fall on the same of the two, that one: topics
+ * that all come once, of a million sensors, drive nothing out and touch two cache lines each. Kept
+ * are answers of at most RECENT_MATCHES subscribers without share groups, which choose each time.
  *
  * Threads: its reactor's. Cost: RECENT_ENTRIES * 192 bytes a reactor, made by the first publish.
  */

@@ -92,6 +92,21 @@ static void topics_of_a_fleet_do_not_drive_each_other_out(void **state)
     }
 }
 
+/* Those that come once may have been first everywhere. */
+static void topics_that_come_often_find_a_place_among_many_that_come_once(void **state)
+{
+    struct rig *rig = *state;
+    char topic[32];
+    int kept = 0;
+    for (int i = 0; i < 50000; i++) {
+        snprintf(topic, sizeof(topic), "once/%d", i);
+        if (i % 10 == 0)
+            snprintf(topic, sizeof(topic), "often/%d", i / 10 % 50);
+        kept += is_kept(rig, topic);
+    }
+    assert_in_range(kept, 4500, 5000);
+}
+
 static void topics_that_come_once_drive_nothing_out(void **state)
 {
     struct rig *rig = *state;
@@ -163,6 +178,7 @@ int main(void)
         TEST(topic_that_nobody_wants_is_kept_too),
         TEST(subscription_is_seen_by_the_next_publish),
         TEST(topics_of_a_fleet_do_not_drive_each_other_out),
+        TEST(topics_that_come_often_find_a_place_among_many_that_come_once),
         TEST(topics_that_come_once_drive_nothing_out),
         TEST(topic_that_comes_often_now_takes_the_place_of_one_that_did),
         TEST(share_groups_choose_each_time),
