@@ -20,6 +20,8 @@
 
 #include "bench/bench.h"
 
+#define WITNESSES_FIRST_MAX 100 /* pairs, of 100 messages a second each */
+
 #define WORKER_EVENTS 512
 #define WORKER_OPENS_PER_TURN 256
 #define WORKER_WAIT_NS (20 * 1000000ull)
@@ -241,9 +243,11 @@ static void worker_own_descriptors(const struct worker *w)
 }
 
 /* Before all else on its core, if the kernel allows it: else witnesses measure how long they wait for
-   the threads that make the load. They send a message now and then, so nobody starves. */
-static bool worker_goes_first(void)
+   the threads that make the load. Not with so many that others would starve. */
+static bool worker_goes_first(const struct worker *w)
 {
+    if (!w->witness || w->load->options.witnesses > WITNESSES_FIRST_MAX)
+        return false;
     struct sched_param first = {.sched_priority = sched_get_priority_min(SCHED_FIFO)};
     return pthread_setschedparam(pthread_self(), SCHED_FIFO, &first) == 0;
 }
@@ -253,7 +257,7 @@ void *worker_main(void *arg)
     struct worker *w = arg;
     struct epoll_event events[WORKER_EVENTS];
     worker_own_descriptors(w);
-    w->goes_first = w->witness && worker_goes_first();
+    w->goes_first = worker_goes_first(w);
     prctl(PR_SET_TIMERSLACK, 1);
     w->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (w->epoll < 0)

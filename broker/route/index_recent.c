@@ -72,18 +72,19 @@ static struct index_recent_entry *recent_places(struct index_recent *recent, uin
     return &recent->entries[tag % RECENT_ENTRIES & ~1u];
 }
 
-/* The place of two that a topic takes: one whose answer no longer holds, or, when it came before and
-   no other since, what its tag says. NULL: none. */
+/* The place of two that a topic takes: its own or an empty one, or, when it came before and no other
+   since, one whose answer no longer holds, else what its tag says. NULL: none. */
 static struct index_recent_entry *recent_victim(struct index_recent_entry *places,
                                                 const struct index_recent_key *key)
 {
     for (int i = 0; i < 2; i++) {
-        if (places[i].tag == key->tag || places[i].changes != key->changes ||
-            places[i].topic_bytes == 0)
+        if (places[i].tag == key->tag || places[i].topic_bytes == 0)
             return &places[i];
     }
-    struct index_recent_entry *mine = &places[key->tag & 1];
-    return mine->other == key->tag ? mine : NULL;
+    struct index_recent_entry *mine = &places[key->tag & 1], *other = &places[~key->tag & 1];
+    if (mine->other != key->tag)
+        return NULL;
+    return mine->changes == key->changes && other->changes != key->changes ? other : mine;
 }
 
 bool index_recent_get(struct index_recent *recent, const struct index *index, struct slice topic,

@@ -7,10 +7,10 @@
  * from before a change may answer as before it, as if it had come first; one that begins after a
  * subscription's slot could be used anew has passed a grace period, and so sees the count after it.
  *
- * A table with two places for each topic. A topic takes one whose answer no longer holds, or, when
- * it comes twice without another in between that would fall on the same of the two, that one: topics
- * that all come once, of a million sensors, drive nothing out and touch two cache lines each. Kept
- * are answers of at most RECENT_MATCHES subscribers without share groups, which choose each time.
+ * A table with two places for each topic. A topic takes one of them when it is empty, or when the
+ * topic comes twice without another in between that would take the same one: topics that all come
+ * once, of a million sensors, drive nothing out and touch two cache lines each. Kept are answers of at
+ * most RECENT_MATCHES subscribers without share groups, which choose each time.
  *
  * Threads: its reactor's. Cost: RECENT_ENTRIES * 192 bytes a reactor, made by the first publish.
  */
