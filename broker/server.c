@@ -228,10 +228,16 @@ uint32_t server_descriptor_tables(const struct server *server)
     return group->has_private_descriptors ? group->count : 1;
 }
 
+struct changes {
+    uint32_t applied;
+    uint32_t after_restart;
+};
+
 static void log_change(void *ctx, const char *directive, bool is_reloadable, const char *old_value,
                        const char *new_value)
 {
-    (*(uint32_t *)ctx)++;
+    struct changes *changes = ctx;
+    (*(is_reloadable ? &changes->applied : &changes->after_restart))++;
     log_line(is_reloadable ? LOG_NOTICE_ : LOG_WARNING_, "Reload: %s: %s -> %s%s.", directive,
              old_value, new_value, is_reloadable ? "" : " needs a restart and stays as it was");
 }
@@ -257,16 +263,26 @@ static void log_bad_file(const char *errors)
     log_line(LOG_ERROR, "Reload: nothing changed.");
 }
 
+static void log_done(const struct changes *changes, bool has_log)
+{
+    char later[48] = "";
+    if (changes->after_restart)
+        snprintf(later, sizeof later, ", %u more after a restart", changes->after_restart);
+    log_line(has_log ? LOG_NOTICE_ : LOG_ERROR, "Reload: done%s, %u change%s%s%s.",
+             has_log ? "" : " in part", changes->applied, changes->applied == 1 ? "" : "s", later,
+             has_log ? "" : "; the log stays as it was");
+}
+
 static void reload(struct server *server, const struct config_args *args)
 {
     char *error = NULL;
     struct config *config = config_load(args, &error);
     struct config *before = atomic_load(&server->broker.config);
-    uint32_t changes = 0;
+    struct changes changes = {0};
     bool is_ok = config;
     if (config)
         config_diff(before, config, log_change, &changes);
-    if (changes) {
+    if (changes.applied) {
         config_keep_fixed(config, before);
         atomic_store_explicit(&server->broker.config, config, memory_order_release);
         retire_config(server, before);
@@ -277,10 +293,8 @@ static void reload(struct server *server, const struct config_args *args)
     bool has_log = open_log_anew(broker_config(&server->broker));
     if (!is_ok)
         log_bad_file(error);
-    else if (!has_log)
-        log_line(LOG_ERROR, "Reload: done in part, %u changes; the log stays as it was.", changes);
     else
-        log_line(LOG_NOTICE_, "Reload: done, %u changes.", changes);
+        log_done(&changes, has_log);
     free(error);
 }
 

@@ -100,6 +100,14 @@ def test_a_reload_of_what_needs_a_restart_says_so():
     target.stop()
 
 
+def test_a_reload_counts_apart_what_changed_and_what_needs_a_restart():
+    target = start(log_type="all", max_keepalive=100)
+    since = reload(target, max_keepalive=90, reactors=1)
+    said = target.wait_log("Reload: done", since)
+    assert "Reload: done, 1 change, 1 more after a restart." in said
+    target.stop()
+
+
 def test_a_bad_file_at_reload_changes_nothing():
     target = start(log_type="all", max_keepalive=100)
     c = clients.Client(target.address, "c")
