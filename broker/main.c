@@ -70,6 +70,15 @@ static void write_pid(FILE *file)
     fclose(file);
 }
 
+/* The folder may be root's, and we are not any more: an empty file names no process either. */
+static void remove_pid_file(const char *path)
+{
+    if (!path || unlink(path) == 0 || errno == ENOENT)
+        return;
+    if (truncate(path, 0))
+        log_line(LOG_WARNING_, "Cannot remove or empty pid_file %s: %s.", path, strerror(errno));
+}
+
 /* Whom root becomes: the configured user, or nobody where the default one does not exist; *user
    NULL: it stays what it is. False when there is no such user. */
 static bool find_user(const struct config *config, const struct passwd **user)
@@ -206,8 +215,7 @@ static int run(struct config *config, const struct config_args *args)
         write_pid(pid_file);
         say_hello(config, descriptors, server_descriptor_tables(server));
         status = server_run(server, args);
-        if (pid_file)
-            unlink(config->pid_file);
+        remove_pid_file(config->pid_file);
     }
     server_free(server);
     log_close();

@@ -366,6 +366,16 @@ def test_a_rotated_log_is_opened_anew_by_another_user_than_root(monkeypatch):
 
 
 @as_root
+def test_a_pid_file_in_a_folder_of_roots_is_emptied(monkeypatch):
+    target = start_as_user("nobody", monkeypatch, pid_file="pid")
+    pid = target.folder / "pid"
+    target.folder.chmod(0o755)
+    assert int(pid.read_text()) == target.process.pid
+    target.stop()
+    assert pid.read_text() == ""
+
+
+@as_root
 def test_a_log_that_cannot_be_opened_anew_is_a_failure_that_names_it(monkeypatch):
     target = start_as_user("nobody", monkeypatch, log_dest="file file.log")
     (target.folder / "file.log").rename(target.folder / "old.log")
