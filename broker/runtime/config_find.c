@@ -131,7 +131,13 @@ static uint32_t min3(uint32_t a, uint32_t b, uint32_t c)
     return least < c ? least : c;
 }
 
-/* How many letters have to be added, removed or changed to make `a` into `b`. */
+static uint8_t lower(uint8_t c)
+{
+    return c >= 'A' && c <= 'Z' ? (uint8_t)(c + 'a' - 'A') : c;
+}
+
+/* How many letters have to be added, removed or changed to make `a` into `b`, which has no capitals;
+   those of `a` do not count. */
 static uint32_t edit_distance(struct slice a, struct slice b)
 {
     uint32_t row[NAME_BYTES_MAX + 1];
@@ -142,7 +148,7 @@ static uint32_t edit_distance(struct slice a, struct slice b)
         uint32_t diagonal = row[0];
         row[0] = i;
         for (uint32_t j = 1; j <= b.len; j++) {
-            uint32_t changed = diagonal + (a.ptr[i - 1] != b.ptr[j - 1]);
+            uint32_t changed = diagonal + (lower(a.ptr[i - 1]) != b.ptr[j - 1]);
             diagonal = row[j];
             row[j] = min3(row[j] + 1, row[j - 1] + 1, changed);
         }

@@ -332,6 +332,8 @@ static void unknown_directive_gets_the_nearest_name(void **state)
     assert_refused("max_inflight_mesages 5\n",
                    "test.conf:1: unknown directive \"max_inflight_mesages\" (did you mean "
                    "max_inflight_messages?)");
+    assert_refused("MAX_QOS 1\n",
+                   "test.conf:1: unknown directive \"MAX_QOS\" (did you mean max_qos?)");
     assert_refused("quux 5\n", "test.conf:1: unknown directive \"quux\"");
 }
 
