@@ -22,7 +22,8 @@ struct delivery_wish {
 /* Sends now, queues, or drops and counts. */
 void deliver_publication(struct worker *worker, struct session *session,
                          struct publication *publication, const struct delivery_wish *wish);
-/* Only queues, past every limit. False: without memory, or it would be delivered with QoS 0. */
+/* Only queues, past every limit: for a session that ends, which is chosen no more, so that only what
+   was on its way already can come. False: no memory, or it would be delivered with QoS 0. */
 bool deliver_to_queue(struct worker *worker, struct session *session,
                       struct publication *publication, const struct delivery_wish *wish) MUST_USE;
 /* Sends what is waiting while the window and the output have room. */
