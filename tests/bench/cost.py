@@ -236,7 +236,7 @@ def rows_of(results):
         rows.append([r["name"], figure(t["Ir"]), figure(misses(t, "D1")), figure(misses(t, "DL"))] +
                     [figure(t.get(key, 0)) for key in ("allocations", "locks", "atomics")] +
                     [figure(r["calls"].get("all"))])
-    return head, rows
+    return [head] + rows
 
 
 def plain_name(function):
@@ -259,21 +259,10 @@ def by_call(result):
     return ", ".join(f"{name} {figure(n)}" for name, n in sorted(calls.items(), key=lambda one: -one[1]))
 
 
-def print_table(head, rows, is_markdown):
-    if is_markdown:
-        print("| " + " | ".join(head) + " |\n|" + " --- |" * len(head))
-        for row in rows:
-            print("| " + " | ".join(row) + " |")
-        return
-    widths = [max(len(row[i]) for row in [head] + rows) for i in range(len(head))]
-    for row in [head] + rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
-
-
 def print_results(results, is_markdown):
-    print_table(*rows_of(results), is_markdown)
+    run.print_table(rows_of(results), is_markdown)
     for result in results:
-        print(f"\n{'### ' if is_markdown else ''}{result['name']}\n")
+        print(f"{'### ' if is_markdown else ''}{result['name']}\n")
         print(f"`dunlin-bench {result['args']}`" + (", two reactors" if result["reactors"] > 1 else "") +
               (f"; system calls: {by_call(result)}" if result["calls"] else "") + "\n")
         top = by_function(result)
@@ -281,7 +270,7 @@ def print_results(results, is_markdown):
                 for name, *figures in top[:TOP]]
         rest = top[TOP:]
         rows.append([f"{len(rest)} others"] + [figure(sum(row[i] for row in rest)) for i in (1, 2, 3)])
-        print_table(["function", "instructions", "D1 misses", "atomics"], rows, is_markdown)
+        run.print_table([["function", "instructions", "D1 misses", "atomics"]] + rows, is_markdown)
 
 
 def main():
