@@ -12,7 +12,8 @@
  *
  * Invariants: is_armed says whether epoll waits for EPOLLIN; rearm_tick != 0 only while an error
  * keeps the listener disarmed.
- * Threads: one reactor; opening takes a mutex, because the first one has to be first.
+ * Threads: one reactor; opening takes a mutex, because the first one has to be first. A burst of
+ * errors is everybody's, so that it is logged once: an atomic in the group.
  * Cost: one accept4 for each connection and one that says EAGAIN.
  */
 #include <errno.h>
@@ -200,61 +201,6 @@ static int open_chosen(struct opening *opening, const struct listener_address *a
     return open_address(opening, &info);
 }
 
-/* ---- names ---- */
-
-/* Adds an address unless it is there. False: there is no room. */
-static bool add_address(const struct addrinfo *from, struct listener_address *out, uint32_t max,
-                        uint32_t *count)
-{
-    for (uint32_t i = 0; i < *count; i++) {
-        if (out[i].bytes == from->ai_addrlen &&
-            memcmp(&out[i].name, from->ai_addr, from->ai_addrlen) == 0)
-            return true;
-    }
-    if (*count == max || from->ai_addrlen > sizeof out->name)
-        return false;
-    memcpy(&out[*count].name, from->ai_addr, from->ai_addrlen);
-    out[(*count)++].bytes = from->ai_addrlen;
-    return true;
-}
-
-static enum err add_addresses(const struct addrinfo *list, struct listener_address *out,
-                              uint32_t max, uint32_t *count)
-{
-    static const int families[] = {AF_INET, AF_INET6};
-    for (size_t i = 0; i < ARRAY_COUNT(families); i++) {
-        for (const struct addrinfo *at = list; at; at = at->ai_next) {
-            if (at->ai_family == families[i] && !add_address(at, out, max, count))
-                return ERR_LIMIT;
-        }
-    }
-    return ERR_OK;
-}
-
-enum err listener_resolve(const struct config_listener *config, struct listener_address *out,
-                          uint32_t max, uint32_t *count, char **error)
-{
-    *count = 0;
-    *error = NULL;
-    if (!config->address || strchr(config->address, '/'))
-        return ERR_OK;
-    struct addrinfo hints = {
-        .ai_family = config->socket_domain, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
-    struct addrinfo *list;
-    int failed = getaddrinfo(config->address, NULL, &hints, &list);
-    if (failed) {
-        if (asprintf(error,
-                     "cannot listen on port %u: the address %s is not known: %s (look at the "
-                     "listener directive and socket_domain)",
-                     config->port, config->address, gai_strerror(failed)) < 0)
-            *error = NULL;
-        return ERR_INVALID;
-    }
-    enum err err = add_addresses(list, out, max, count);
-    freeaddrinfo(list);
-    return err;
-}
-
 /* ---- opening ---- */
 
 /* The first of the addresses that can be had. */
@@ -385,7 +331,7 @@ enum err listener_open(struct listener *listener, struct reactor *reactor,
     listener->config = config;
     listener->index = index;
     listener->is_armed = listener->is_nodelay = false;
-    listener->rearm_tick = listener->quiet_tick = 0;
+    listener->rearm_tick = 0;
     listener->io.fd = listener->spare_fd = -1;
     enum err err = is_unix(listener) ? open_unix(listener, reactor->index, error)
                                      : open_shared(listener, reactor->index, error);
@@ -515,14 +461,23 @@ static void refuse_with_spare(struct listener *listener)
     listener->spare_fd = spare_open();
 }
 
+/* Whether no reactor of the group met such an error in the last ten seconds; the exchange lets one
+   of several that meet it at once have the word. */
+static bool burst_begins(const struct reactor *reactor, bool is_descriptors)
+{
+    uint32_t over_tick =
+        atomic_exchange_explicit(&reactor->group->accept_quiet_ticks[is_descriptors],
+                                 reactor->now_tick + BURST_TICKS, memory_order_relaxed);
+    return reactor->now_tick >= over_tick;
+}
+
 static void accept_exhausted(struct listener *listener, struct reactor *reactor, int error)
 {
     bool is_descriptors = classify(error) == ACCEPT_DESCRIPTORS;
     metric_add(reactor->metrics, is_descriptors ? METRIC_ACCEPT_DESCRIPTORS : METRIC_ACCEPT_MEMORY,
                1);
-    if (reactor->now_tick >= listener->quiet_tick)
+    if (burst_begins(reactor, is_descriptors))
         log_exhausted(listener, error);
-    listener->quiet_tick = reactor->now_tick + BURST_TICKS;
     if (is_descriptors)
         refuse_with_spare(listener);
     listener_disarm(listener, reactor);

@@ -6,14 +6,16 @@
  * raise it, counted, the connection that met it is accepted with a spare descriptor and closed (so
  * that it is not left hanging), and the listener is disarmed until descriptors are free again or a
  * second has passed. No spinning, no silence. The same without the spare for ENOMEM and ENOBUFS.
- * A burst is over after ten seconds without such an error.
+ * A burst is over after ten seconds in which no reactor met such an error: the limits are those of
+ * the process, so the first of all its listeners says it, the others count.
  *
  * Addresses: without one, a socket for IPv6 and IPv4 together (IPv4 alone where there is no IPv6);
  * IPv4 peers of it are reported as IPv4. A name with several addresses takes a struct listener for
  * each: listener_resolve() asks once, so that all reactors have the same ones. Unix sockets cannot be shared between reactors: reactor 0 opens them, on others such
  * a listener is there without a descriptor.
  *
- * Threads: each struct listener belongs to its reactor.
+ * Threads: each struct listener belongs to its reactor; whether a burst is on is one atomic of the
+ * group for each kind of error.
  */
 #ifndef RUNTIME_LISTENER_H
 #define RUNTIME_LISTENER_H
@@ -42,7 +44,6 @@ struct listener {
     bool is_armed;
     bool is_nodelay;     /* accepted sockets have TCP_NODELAY, which they inherit */
     uint32_t rearm_tick; /* 0: not disarmed by an error */
-    uint32_t quiet_tick; /* the burst of errors is over then; 0: there is none */
     int spare_fd;
     /* The port that the first of the reactors' sockets got, shared by all of them; 0 before. It is
        how they find each other when config->port is 0 (tests: the kernel chooses, unless the

@@ -116,6 +116,7 @@ struct reactor_group {
     bool has_private_descriptors; /* set before the start: each reactor has a table of its own */
     pthread_mutex_t gate;         /* held while threads are started */
     pthread_barrier_t all_ended;  /* on_stop runs when every reactor has ended its last turn */
+    _Atomic uint32_t accept_quiet_ticks[2]; /* listener.c: bursts of refusals are over then */
     _Alignas(64) _Atomic int32_t congested; /* inboxes with more than MAIL_CONGESTED_BYTES */
 };
 

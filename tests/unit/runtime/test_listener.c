@@ -549,6 +549,15 @@ static void a_file_that_is_no_socket_is_left_alone(void **state)
         }                                                      \
     } while (0)
 
+/* Turns a reactor until it has met the limit. */
+static void turn_until_exhausted(struct fixture *f, uint32_t i)
+{
+    struct reactor *reactor = &f->group->reactors[i];
+    for (uint32_t turns = 0; turns < 100 && f->listeners[i].is_armed; turns++)
+        reactor_turn(reactor, 20);
+    CHECK(!f->listeners[i].is_armed && f->listeners[i].rearm_tick);
+}
+
 /* Turns reactor 0 with its ticks for a while of real time; returns the turns. */
 static uint32_t turn_for_ms(struct fixture *f, uint64_t ms)
 {
@@ -602,21 +611,24 @@ static uint64_t cpu_us(void)
            (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
 }
 
+/* A file in which stderr, and so the log, ends. */
+static int log_into_file(void)
+{
+    FILE *log = tmpfile();
+    CHECK(log && dup2(fileno(log), STDERR_FILENO) >= 0);
+    return fileno(log);
+}
+
 static void starve(struct fixture *f)
 {
     int clients[CLIENTS];
-    FILE *log = tmpfile();
-    CHECK(log && dup2(fileno(log), STDERR_FILENO) >= 0);
+    int log = log_into_file();
     CHECK(open_on(f, 0) == ERR_OK);
     connect_many(f->port, clients, CLIENTS);
     leave_descriptors(LEFT);
 
-    struct reactor *reactor = &f->group->reactors[0];
-    for (uint32_t i = 0; i < 100 && reactor_group_metric(f->group, METRIC_ACCEPT_DESCRIPTORS) == 0;
-         i++)
-        reactor_turn(reactor, 20);
+    turn_until_exhausted(f, 0);
     CHECK(f->accepted[0].count == LEFT);
-    CHECK(!f->listeners[0].is_armed && f->listeners[0].rearm_tick);
     CHECK(clients_closed(clients) == 1); /* the one that met the limit is not left hanging */
     CHECK(reactor_group_metric(f->group, METRIC_ACCEPT_DESCRIPTORS) == 1);
     uint64_t before_us = cpu_us();
@@ -624,7 +636,7 @@ static void starve(struct fixture *f)
     clock_turn_ms(1500); /* tried again after a second and at most a tick: the same burst */
     turn_for_ms(f, 50);
     CHECK(clients_closed(clients) >= 2 && clients_closed(clients) <= 4);
-    CHECK(count_lines(fileno(log)) == 1);
+    CHECK(count_lines(log) == 1);
 
     close_accepted(f); /* descriptors are free: taken at the next tick */
     listener_tick(&f->listeners[0], &f->group->reactors[0]);
@@ -635,22 +647,52 @@ static void starve(struct fixture *f)
     clock_turn_ms(60000);
     turn_for_ms(f, 50); /* what is left is accepted; the burst is long over */
     CHECK(f->listeners[0].is_armed && f->listeners[0].spare_fd >= 0);
-    CHECK(count_lines(fileno(log)) == 1);
+    CHECK(count_lines(log) == 1);
 }
 
-static void lack_of_descriptors_is_logged_once_counted_and_recovered_from(void **state)
+/* Both reactors meet the limit, each on a socket of its own, 9 seconds apart, and once more. */
+static void starve_both(struct fixture *f)
 {
-    struct fixture *f = *state;
+    int clients[64];
+    int log = log_into_file();
+    CHECK(open_on(f, 0) == ERR_OK && open_on(f, 1) == ERR_OK);
+    connect_many(f->port, clients, ARRAY_COUNT(clients)); /* the kernel spreads them */
+    leave_descriptors(0);
+    for (uint32_t round = 0; round < 2; round++) {
+        for (uint32_t i = 0; i < REACTORS; i++) {
+            turn_until_exhausted(f, i);
+            CHECK(count_lines(log) == round + 1);
+            clock_turn_ms(9000);
+        }
+        clock_turn_ms(9000); /* a new burst */
+        for (uint32_t i = 0; i < REACTORS; i++)
+            listener_arm(&f->listeners[i], &f->group->reactors[i]);
+    }
+    CHECK(reactor_group_metric(f->group, METRIC_ACCEPT_DESCRIPTORS) == 4);
+}
+
+static void run_in_child(struct fixture *f, void (*starve_some)(struct fixture *f))
+{
     int status;
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
-        starve(f);
+        starve_some(f);
         _exit(0);
     }
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void lack_of_descriptors_is_logged_once_counted_and_recovered_from(void **state)
+{
+    run_in_child(*state, starve);
+}
+
+static void a_burst_that_all_reactors_meet_is_logged_once(void **state)
+{
+    run_in_child(*state, starve_both);
 }
 
 #define BY_HAND(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
@@ -681,6 +723,7 @@ int main(void)
         BY_HAND(stale_socket_file_is_replaced_but_a_live_one_is_not),
         BY_HAND(a_file_that_is_no_socket_is_left_alone),
         BY_HAND(lack_of_descriptors_is_logged_once_counted_and_recovered_from),
+        BY_HAND(a_burst_that_all_reactors_meet_is_logged_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
