@@ -103,6 +103,12 @@ struct paused {
     uint32_t due; /* the oldest, to go on */
 };
 
+/* Newcomers that wait for their turn (admit.h). */
+struct admission {
+    struct connection_ring ring;
+    uint32_t at_once; /* read without waiting, in this turn */
+};
+
 /* Sessions whose client is gone and whose shared messages look for others (give_up.h). */
 struct giving_up {
     struct job job;
@@ -134,6 +140,7 @@ struct worker {
     uint32_t output_flush_bytes; /* and it is written at once: less when memory is short */
     struct pool references;      /* output references to messages */
     struct again again;
+    struct admission admission;
     struct giving_up giving_up;
     struct index_matches matches;
     struct index_recent recent;

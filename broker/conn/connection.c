@@ -17,6 +17,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "conn/admit.h"
 #include "conn/attach.h"
 #include "conn/deliver.h"
 #include "conn/input.h"
@@ -169,6 +170,15 @@ static void connection_set_up(struct worker *worker, struct connection *connecti
     connection->last_packet_tick = worker->reactor->now_tick;
 }
 
+static enum err arm_connect_timeout(struct worker *worker, struct connection *connection)
+{
+    uint32_t timeout_s = broker_config(worker->broker)->connect_timeout_s;
+    if (timeout_s == 0)
+        return ERR_OK;
+    return timing_heap_arm(worker->keepalive, connection->handle,
+                           worker->reactor->now_tick + timeout_s * 2 + 1);
+}
+
 void connection_accept(struct reactor *reactor, struct listener *listener, int fd,
                        const struct sockaddr *peer)
 {
@@ -188,13 +198,11 @@ void connection_accept(struct reactor *reactor, struct listener *listener, int f
     }
     connection_set_up(worker, connection, handle, fd, listener);
     connection_set_address(connection, peer);
-    const struct config *config = broker_config(worker->broker);
-    uint32_t deadline = reactor->now_tick + config->connect_timeout_s * 2 + 1;
     enum err err = connection_set_transport(worker, connection) ? ERR_OK : ERR_NOMEM;
     if (!err)
-        err = reactor_io_add(reactor, &connection->io, EPOLLIN);
-    if (!err && config->connect_timeout_s)
-        err = timing_heap_arm(worker->keepalive, handle, deadline);
+        err = reactor_io_add(reactor, &connection->io, admit_interest(connection));
+    if (!err)
+        err = arm_connect_timeout(worker, connection);
     if (err) {
         metric_add(worker_metrics(worker), METRIC_ACCEPT_MEMORY, 1);
         connection_uncount(worker, connection);
@@ -213,12 +221,13 @@ struct connection *connection_find(struct worker *worker, uint32_t handle, uint3
     return is_it ? connection : NULL;
 }
 
-static void connection_set_reading(struct worker *worker, struct connection *connection)
+void connection_set_reading(struct worker *worker, struct connection *connection)
 {
     if (connection->state == CONNECTION_CLOSING)
         return;
     uint8_t out = connection->io.interest & EPOLLOUT;
-    reactor_io_set(worker->reactor, &connection->io, connection->hold ? out : out | EPOLLIN);
+    uint8_t in = out ? EPOLLIN : admit_interest(connection);
+    reactor_io_set(worker->reactor, &connection->io, connection->hold ? out : out | in);
 }
 
 void connection_hold(struct worker *worker, struct connection *connection, uint8_t why)
@@ -288,7 +297,8 @@ void connection_timer(void *reactor, uint32_t handle)
     } else if (connection->state == CONNECTION_WAITING) {
         connection_close(worker, connection, CLOSE_LIMIT, close_reason_code(CLOSE_LIMIT),
                          "the session did not come from its reactor in time");
-    } else {
+    } else if (!(connection->hold & HOLD_ADMIT) || arm_connect_timeout(worker, connection)) {
+        /* one that waits to be admitted may have been in time: it is we who are not */
         connection_close_plain(worker, connection, CLOSE_CONNECT_TIMEOUT);
     }
 }
@@ -502,6 +512,8 @@ void connection_ready(struct reactor *reactor, struct io *io, uint32_t events)
             deliver_drained(worker, connection);
     }
     if (connection->state == CONNECTION_CLOSING || !(is_dead || (events & EPOLLIN)))
+        return;
+    if (admit_is_newcomer(connection) && admit_ready(worker, connection, events))
         return;
     if (!connection->hold)
         input_read(worker, connection);

@@ -40,6 +40,7 @@ enum connection_state {
 #define HOLD_BULK 0x08u     /* a long SUBSCRIBE or UNSUBSCRIBE is worked off in slices */
 #define HOLD_SPREAD 0x10u   /* its last message is still being spread to very many */
 #define HOLD_TURN 0x20u     /* what it sent takes more than one turn to work off */
+#define HOLD_ADMIT 0x40u    /* a newcomer: others came before it */
 
 /* Bytes of a packet that has not arrived whole. */
 struct tail {
@@ -84,7 +85,9 @@ struct connection {
     uint16_t receive_maximum;  /* peer's */
     uint16_t keepalive_s;      /* in force */
     uint16_t port;
-    uint8_t version; /* 0 before CONNECT */
+    uint8_t version : 4;        /* 0 before CONNECT */
+    uint8_t newcomer_reads : 3; /* so far: see admit.h */
+    bool has_hung_up : 1;       /* a newcomer: the end of its stream is there to be read */
     uint8_t listener;
     uint8_t hold;               /* HOLD_* */
     uint8_t state : 3;          /* enum connection_state */
@@ -126,6 +129,8 @@ void connection_fault(struct worker *worker, struct connection *connection,
 /* Keeps from reading, and reads on. */
 void connection_hold(struct worker *worker, struct connection *connection, uint8_t why);
 void connection_unhold(struct worker *worker, struct connection *connection, uint8_t why);
+/* Waits for input or not, as `hold` says. */
+void connection_set_reading(struct worker *worker, struct connection *connection);
 /* Parses and handles as much of `in` as is whole and allowed; returns bytes used. */
 size_t connection_input(struct worker *worker, struct connection *connection, struct slice in);
 /* Handles what was kept while the connection was held. */

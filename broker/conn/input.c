@@ -249,7 +249,7 @@ static struct tail *input_grow_tail(struct worker *worker, struct connection *co
 }
 
 /* A large packet: reads into the tail itself. */
-static void input_read_direct(struct worker *worker, struct connection *connection)
+static bool input_read_direct(struct worker *worker, struct connection *connection)
 {
     struct frame frame;
     const struct fault *fault;
@@ -259,15 +259,17 @@ static void input_read_direct(struct worker *worker, struct connection *connecti
     tail = input_grow_tail(worker, connection, frame.size);
     if (!tail) {
         connection_close_plain(worker, connection, CLOSE_MEMORY);
-        return;
+        return false;
     }
     uint32_t end = tail->cap < frame.size ? tail->cap : frame.size;
-    ssize_t got = input_recv(worker, connection, tail->bytes + tail->len, end - tail->len);
+    uint32_t room = end - tail->len;
+    ssize_t got = input_recv(worker, connection, tail->bytes + tail->len, room);
     if (got <= 0)
-        return;
+        return true;
     tail->len += (uint32_t)got;
     if (tail->len == frame.size)
         input_handle(worker, connection, slice_of(tail->bytes, tail->len));
+    return (uint32_t)got < room;
 }
 
 /* A publisher that fills memory or mailboxes is not read for a while. */
@@ -278,7 +280,7 @@ static void input_pause_if_pressed(struct worker *worker, struct connection *con
 }
 
 /* A beginning of a packet and small packets: reads into the reactor's buffer. */
-static void input_read_buffered(struct worker *worker, struct connection *connection)
+static bool input_read_buffered(struct worker *worker, struct connection *connection)
 {
     uint8_t *buffer = worker->reactor->read_buffer;
     uint32_t kept = connection->tail ? connection->tail->len : 0;
@@ -291,18 +293,21 @@ static void input_read_buffered(struct worker *worker, struct connection *connec
     ssize_t got = input_recv(worker, connection, buffer + kept, room);
     if (got > 0)
         input_handle(worker, connection, slice_of(buffer, kept + (size_t)got));
+    return got < (ssize_t)room;
 }
 
-void input_read(struct worker *worker, struct connection *connection)
+bool input_read(struct worker *worker, struct connection *connection)
 {
+    bool is_all;
     struct tail *tail = connection->tail;
     uint64_t publishes = metric_read(&worker_metrics(worker)->counters[METRIC_PUBLISH_RECEIVED]);
     if (tail && tail->len >= TAIL_DIRECT_BYTES)
-        input_read_direct(worker, connection);
+        is_all = input_read_direct(worker, connection);
     else
-        input_read_buffered(worker, connection);
+        is_all = input_read_buffered(worker, connection);
     if (UNLIKELY(connection->has_transport))
         input_follow_transport(worker, connection);
     if (metric_read(&worker_metrics(worker)->counters[METRIC_PUBLISH_RECEIVED]) != publishes)
         input_pause_if_pressed(worker, connection);
+    return is_all;
 }

@@ -6,8 +6,8 @@
 
 #include "conn/connection.h"
 
-/* Reads once and handles what came. */
-void input_read(struct worker *worker, struct connection *connection);
+/* Reads once and handles what came. False: there may be more to read that was there before. */
+bool input_read(struct worker *worker, struct connection *connection);
 /* The largest packet that is taken from the peer as things stand. */
 uint32_t input_packet_bytes_max(struct worker *worker, const struct connection *connection);
 /* Handles one whole packet (the handler table's entry for its type and the connection's state). */

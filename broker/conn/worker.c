@@ -7,6 +7,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "conn/admit.h"
 #include "conn/again.h"
 #include "conn/attach.h"
 #include "conn/input.h"
@@ -118,6 +119,7 @@ static void worker_flush(struct reactor *reactor)
 {
     struct worker *worker = worker_of(reactor);
     worker->spread_count = 0;
+    admit_turn(worker);
     if (UNLIKELY(atomic_load_explicit(&worker->broker->is_draining, memory_order_acquire)))
         drain_step(worker);
     if (UNLIKELY(worker->moves_unposted))
@@ -247,5 +249,6 @@ void worker_fini(struct worker *worker)
     mem_free(worker->topic_scratch.bytes);
     mem_free(worker->filter_scratch.bytes);
     again_free(worker);
+    admit_fini(worker);
     pause_fini(worker);
 }

@@ -39,6 +39,7 @@
 #include "runtime/log.h"
 
 #define ACCEPTS_PER_LOOK 8                      /* between two looks at the clock */
+#define ACCEPT_SHARE 3                          /* of a turn's time for reading */
 #define REARM_TICKS (1000 / TIMING_TICK_MS + 1) /* a full second, wherever in a tick it begins */
 #define BURST_TICKS (10000 / TIMING_TICK_MS)
 #define NAME_ADDRESSES_MAX 16u
@@ -521,12 +522,15 @@ static bool accept_one(struct listener *listener, struct reactor *reactor)
 void listener_ready(struct reactor *reactor, struct io *io, uint32_t events)
 {
     struct listener *listener = CONTAINER_OF(io, struct listener, io);
+    uint64_t until_ns = clock_real_ns() + reactor->group->read_budget_ns / ACCEPT_SHARE;
     (void)events;
+    if (until_ns > reactor->read_until_ns)
+        until_ns = reactor->read_until_ns;
     for (uint32_t i = 0; i < LISTENER_ACCEPTS_PER_TURN && listener->is_armed; i++) {
         if (!accept_one(listener, reactor))
             return;
         if (i % ACCEPTS_PER_LOOK == ACCEPTS_PER_LOOK - 1 &&
-            clock_real_ns() > reactor->read_until_ns)
+            (reactor->is_crowded || clock_real_ns() > until_ns))
             return; /* in a storm those who are in have their turn too; the rest waits in order */
     }
 }

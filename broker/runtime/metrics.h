@@ -24,6 +24,8 @@
     X(CONNECT_RECEIVED, NULL, "CONNECT packets received")                                     \
     X(CONNECTS_ACCEPTED, NULL, "connections that got as far as CONNACK 0")                    \
     X(SOCKETS_ACCEPTED, "connections/accepted", "network connections accepted")               \
+    X(ADMITTED_LATE, "connections/admitted_late",                                             \
+      "times a newcomer was read later because many came at once")                            \
     X(SOCKETS_SILENT, "connections/silent", "connections that closed without sending a byte") \
     X(ACCEPT_DESCRIPTORS, "connections/refused/descriptors",                                  \
       "accept refused: no descriptors left")                                                  \

@@ -39,7 +39,7 @@
 #define LAST_READ_BUDGET_NS 4000000u /* what takes longer is lost with its connection */
 #define READ_BUDGET_NS 1000000u      /* of a turn: what is left over is read in the next */
 #define TURN_LONG_NS 2000000u        /* a turn that took longer looks at fewer next time */
-#define TURN_SHORT_NS 500000u
+#define TURN_SHORT_NS 1000000u
 #define MAIL_BUDGET_BYTES (256u * 1024) /* some thousand records: a millisecond or two */
 #define TIMERS_BUDGET 1000u             /* objects of each heap */
 #define JOBS_BUDGET_NS 50000u /* what others wait for: a replay must not double their latency */
@@ -140,20 +140,38 @@ static void reactor_drain_wake(struct reactor *reactor)
     (void)got; /* its only purpose was to end the wait */
 }
 
+static void reactor_handle(struct reactor *reactor, const struct epoll_event *event)
+{
+    struct io *io = event->data.ptr;
+    if (io)
+        reactor->group->io_handlers[io->kind](reactor, io, event->events);
+    else
+        reactor_drain_wake(reactor);
+}
+
+/* The time for reading is over. What waits by level is reported again; edges are not. */
+static void reactor_read_edges(struct reactor *reactor, const struct epoll_event *events, int count)
+{
+    for (int i = 0; i < count; i++) {
+        const struct io *io = events[i].data.ptr;
+        if (i + 1 < count)
+            reactor_fetch(&events[i + 1]);
+        if (io && (io->interest & IO_EDGE))
+            reactor_handle(reactor, &events[i]);
+    }
+}
+
 static void reactor_read(struct reactor *reactor, const struct epoll_event *events, int count)
 {
     for (int i = 0; i < count; i++) {
-        struct io *io = events[i].data.ptr;
         if (i + 1 < count)
             reactor_fetch(&events[i + 1]);
-        if (io)
-            reactor->group->io_handlers[io->kind](reactor, io, events[i].events);
-        else
-            reactor_drain_wake(reactor);
+        reactor_handle(reactor, &events[i]);
         if (i % EVENTS_PER_LOOK == EVENTS_PER_LOOK - 1 &&
             clock_real_ns() > reactor->read_until_ns && i + 1 < count) {
-            reactor->has_more_work = true; /* what was not looked at is reported again */
+            reactor->has_more_work = true;
             reactor->events_max = (uint32_t)i + 1 > EVENTS_MIN ? (uint32_t)i + 1 : EVENTS_MIN;
+            reactor_read_edges(reactor, &events[i + 1], count - i - 1);
             return;
         }
     }
@@ -423,10 +441,17 @@ void reactor_group_free(struct reactor_group *group)
 
 /* ---- descriptors, jobs, heaps ---- */
 
+static uint32_t io_events(uint8_t interest)
+{
+    _Static_assert(!(IO_EDGE & (EPOLLIN | EPOLLOUT)), "a bit of its own");
+    uint32_t edge = interest & IO_EDGE ? EPOLLET | EPOLLRDHUP : 0;
+    return (interest & ~IO_EDGE) | edge;
+}
+
 enum err reactor_io_add(struct reactor *reactor, struct io *io, uint8_t interest)
 {
     BUG_ON(io->kind >= REACTOR_KINDS_MAX || !reactor->group->io_handlers[io->kind]);
-    struct epoll_event event = {.events = interest, .data.ptr = io};
+    struct epoll_event event = {.events = io_events(interest), .data.ptr = io};
     if (epoll_ctl(reactor->epoll_fd, EPOLL_CTL_ADD, io->fd, &event) < 0)
         return ERR_IO;
     io->interest = interest;
@@ -437,7 +462,7 @@ void reactor_io_set(struct reactor *reactor, struct io *io, uint8_t interest)
 {
     if (io->interest == interest)
         return;
-    struct epoll_event event = {.events = interest, .data.ptr = io};
+    struct epoll_event event = {.events = io_events(interest), .data.ptr = io};
     BUG_ON(epoll_ctl(reactor->epoll_fd, EPOLL_CTL_MOD, io->fd, &event) < 0);
     io->interest = interest;
     io->is_muted = false;

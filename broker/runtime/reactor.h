@@ -36,11 +36,16 @@ struct reactor;
 
 /* Something with a descriptor; embedded. `interest`: EPOLLIN, EPOLLOUT bits now armed.
  * Level-triggered. */
+/* In an interest: events are told once each, not in every turn as long as they last, and that the peer
+   has hung up is among them (EPOLLET, EPOLLRDHUP). Whoever asks for it must leave nothing unread, and
+   be quick: their handler is called also when the turn's time for reading is over. */
+#define IO_EDGE 0x02u
+
 struct io {
     int fd;
     uint8_t kind;
-    uint8_t interest;
-    bool is_muted; /* by reactor_io_mute() */
+    uint8_t interest; /* EPOLLIN, EPOLLOUT, IO_EDGE */
+    bool is_muted;    /* by reactor_io_mute() */
 };
 
 typedef void (*io_handler)(struct reactor *reactor, struct io *io, uint32_t events);
@@ -82,6 +87,7 @@ struct reactor {
     uint32_t now_s;         /* now_ms / 1000 */
     uint64_t clock_ns;      /* clock_real_ns() at the start of this turn, or the end of the last */
     uint64_t read_until_ns; /* clock_real_ns(): reading goes on no longer in this turn */
+    bool is_crowded;        /* newcomers wait for their turn: listeners accept few (listener.c) */
     bool has_more_work;     /* set by anyone during the turn: do not sleep before the next */
     struct reactor_group *group;
     void *app;            /* the app's part of this reactor */

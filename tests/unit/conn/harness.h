@@ -136,6 +136,16 @@ static inline void harness_finish_jobs(struct harness *h)
     }
 }
 
+/* Many newcomers come in a few each turn. */
+static inline void harness_admit(struct harness *h)
+{
+    harness_settle(h);
+    for (uint32_t i = 0; i < h->group->count; i++) {
+        while (harness_worker(h, i)->admission.ring.count)
+            harness_settle(h);
+    }
+}
+
 /* Turns the clock on by steps of half a second, with turns in between. */
 static inline void harness_pass_s(struct harness *h, uint32_t seconds)
 {

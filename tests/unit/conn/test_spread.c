@@ -56,8 +56,7 @@ static struct crowd *crowd_new(uint32_t reactors, const char *config)
         client_connect_as(client, (struct connect){.id = id, .clean_start = true});
         client_subscribe_as(client, "wide", 1, 0);
     }
-    for (uint32_t i = 0; i < 4; i++)
-        harness_settle(crowd->h);
+    harness_admit(crowd->h);
     for (uint32_t i = 0; i < WIDE; i++) {
         client_expect(crowd->clients[i], PACKET_CONNACK);
         client_expect(crowd->clients[i], PACKET_SUBACK);
@@ -361,8 +360,7 @@ static void wide_and_merged_publications_give_one_copy_each(void **state)
     for (uint32_t i = 0; i < WIDE; i += 2) {
         client_subscribe_as(crowd->clients[i], "+", 0, 5);
     }
-    for (uint32_t i = 0; i < 4; i++)
-        harness_settle(h);
+    harness_admit(h);
     for (uint32_t i = 0; i < WIDE; i += 2)
         client_expect(crowd->clients[i], PACKET_SUBACK);
     client_publish(p, "wide", "w", 1, 1);

@@ -130,6 +130,73 @@ static void interest_decides_what_is_waited_for(void **state)
     assert_int_equal(f->seen.events, 1);
 }
 
+#define PAIRS 20u
+
+/* More than what is looked at between two looks at the clock. */
+static void make_ready(struct fixture *f, struct io *ios, int *peers, uint8_t interest)
+{
+    for (uint32_t i = 0; i < PAIRS; i++) {
+        int fds[2];
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+        ios[i] = (struct io){.fd = fds[0], .kind = KIND_PLAIN};
+        peers[i] = fds[1];
+        assert_int_equal(reactor_io_add(f->reactor, &ios[i], interest), ERR_OK);
+        assert_int_equal(write(peers[i], "x", 1), 1);
+    }
+}
+
+static void close_all(const struct io *ios, const int *peers)
+{
+    for (uint32_t i = 0; i < PAIRS; i++) {
+        close(ios[i].fd);
+        close(peers[i]);
+    }
+}
+
+static void what_waits_by_level_is_looked_at_later_when_time_is_over(void **state)
+{
+    struct fixture *f = *state;
+    struct io ios[PAIRS];
+    int peers[PAIRS];
+    f->group->read_budget_ns = 0;
+    make_ready(f, ios, peers, EPOLLIN);
+    reactor_turn(f->reactor, 0);
+    assert_in_range(f->seen.events, 1, PAIRS - 1);
+    reactor_turn(f->reactor, 0); /* nobody read: all are told again */
+    assert_true(f->seen.events >= 2);
+    close_all(ios, peers);
+}
+
+static void edges_are_told_once_and_all_of_them_also_when_time_is_over(void **state)
+{
+    struct fixture *f = *state;
+    struct io ios[PAIRS];
+    int peers[PAIRS];
+    f->group->read_budget_ns = 0;
+    make_ready(f, ios, peers, EPOLLIN | IO_EDGE);
+    reactor_turn(f->reactor, 0);
+    assert_int_equal(f->seen.events, PAIRS);
+    reactor_turn(f->reactor, 0);
+    assert_int_equal(f->seen.events, PAIRS);
+    reactor_io_set(f->reactor, &ios[3], EPOLLIN); /* by level again: it is still there */
+    reactor_turn(f->reactor, 0);
+    assert_int_equal(f->seen.events, PAIRS + 1);
+    close_all(ios, peers);
+}
+
+static void an_edge_says_that_the_peer_has_hung_up(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(reactor_io_add(f->reactor, &f->io, EPOLLIN | IO_EDGE), ERR_OK);
+    assert_int_equal(write(f->sockets[1], "x", 1), 1);
+    reactor_turn(f->reactor, 0);
+    assert_false(f->seen.interest & EPOLLRDHUP);
+    shutdown(f->sockets[1], SHUT_WR);
+    reactor_turn(f->reactor, 0);
+    assert_int_equal(f->seen.events, 2);
+    assert_true(f->seen.interest & EPOLLRDHUP);
+}
+
 static void a_bad_descriptor_is_an_error_with_errno(void **state)
 {
     struct fixture *f = *state;
@@ -459,6 +526,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         BY_HAND(descriptor_that_is_ready_reaches_the_handler_of_its_kind),
         BY_HAND(interest_decides_what_is_waited_for),
+        BY_HAND(what_waits_by_level_is_looked_at_later_when_time_is_over),
+        BY_HAND(edges_are_told_once_and_all_of_them_also_when_time_is_over),
+        BY_HAND(an_edge_says_that_the_peer_has_hung_up),
         BY_HAND(a_bad_descriptor_is_an_error_with_errno),
         BY_HAND(turned_clock_expires_timers_and_ticks_once_a_leap),
         BY_HAND(a_mass_of_timers_is_spread_over_turns_that_do_not_sleep),

@@ -1,0 +1,92 @@
+/*
+ * admit.c: see admit.h.
+ *
+ *   ready -- budget left, nobody waits --> read now
+ *     '----- else ---> HOLD_ADMIT, in the ring -- each turn, oldest first --> read
+ *
+ *   edges: a read that took less than it had room for found the socket empty, and what comes after it is
+ *   a new edge. Not so the end of the stream: that it is there is said once, perhaps together with data
+ *   (has_hung_up). Then, and after a full read, waiting by level tells what is left.
+ *
+ * Invariants: who is in the ring has HOLD_ADMIT (or has left: such references are passed over);
+ * is_crowded says that the ring is not empty.
+ * Threads: its reactor's. Cost for one that waits: 8 bytes, no call of the system (two with a transport);
+ * for each connection one epoll_ctl when it ceases to be a newcomer.
+ */
+#include "conn/admit.h"
+
+#include "conn/input.h"
+
+/* In a turn; with answers about a third of a millisecond. */
+#define ADMITS_AT_ONCE 16u
+#define ADMITS_FROM_RING 16u
+#define PASSED_OVER 256u
+
+static void admit_read(struct worker *worker, struct connection *connection)
+{
+    connection->newcomer_reads++;
+    if (!input_read(worker, connection) || connection->has_hung_up)
+        connection->newcomer_reads = ADMIT_READS;
+    connection_set_reading(worker, connection);
+}
+
+static void admit_next(struct worker *worker, struct connection *connection)
+{
+    connection->hold &= (uint8_t)~HOLD_ADMIT;
+    connection_resume_input(worker, connection);
+    if (connection->state != CONNECTION_CLOSING && !connection->hold)
+        admit_read(worker, connection);
+    else
+        connection_set_reading(worker, connection);
+}
+
+static bool admit_later(struct worker *worker, struct connection *connection)
+{
+    struct admission *admission = &worker->admission;
+    struct connection_ref ref = {connection->handle, connection->generation};
+    if (!ring_push(&admission->ring, ref))
+        return false;
+    metric_add(worker_metrics(worker), METRIC_ADMITTED_LATE, 1);
+    connection->hold |= HOLD_ADMIT;
+    if (!(connection->io.interest & IO_EDGE))
+        connection_set_reading(worker, connection);
+    worker->reactor->is_crowded = true;
+    return true;
+}
+
+bool admit_ready(struct worker *worker, struct connection *connection, uint32_t events)
+{
+    struct admission *admission = &worker->admission;
+    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+        connection->has_hung_up = true;
+    if (connection->hold)
+        return (connection->hold & HOLD_ADMIT) && (connection->io.interest & IO_EDGE);
+    bool is_now = admission->ring.count == 0 && admission->at_once < ADMITS_AT_ONCE;
+    if (!is_now && admit_later(worker, connection))
+        return true;
+    admission->at_once++;
+    admit_read(worker, connection);
+    return true;
+}
+
+void admit_turn(struct worker *worker)
+{
+    struct admission *admission = &worker->admission;
+    uint32_t admits = ADMITS_FROM_RING, looks = PASSED_OVER;
+    admission->at_once = 0;
+    while (admission->ring.count && admits && looks--) {
+        struct connection_ref ref = ring_pop(&admission->ring);
+        struct connection *connection = connection_find(worker, ref.handle, ref.generation);
+        if (!connection)
+            continue;
+        admits--;
+        admit_next(worker, connection);
+    }
+    worker->reactor->is_crowded = admission->ring.count > 0;
+    worker->reactor->has_more_work |= worker->reactor->is_crowded;
+}
+
+void admit_fini(struct worker *worker)
+{
+    ring_fini(&worker->admission.ring);
+}
