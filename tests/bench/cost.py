@@ -185,10 +185,11 @@ def longer_run(options, scenario, short, atomics):
 def system_calls(options, scenario):
     """{system call: how many for each unit}; empty when the kernel does not say."""
     names = ["raw_syscalls:sys_enter"] + [f"syscalls:sys_enter_{name}" for name in CALLS]
-    with run.dunlin(options.program, scenario.reactors) as broker:
+    is_alone = scenario.reactors == 1  # several share both cores with the load
+    with run.dunlin(options.program, scenario.reactors, pinned=is_alone) as broker:
         argv = [options.load] + scenario.args + ["--port", str(broker.port), "--json", "--warmup", "2",
                                                  "--seconds", "3"]
-        loading = run.spawn(argv, run.cores()[1], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        loading = run.spawn(argv, run.cores()[1] if is_alone else None, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         time.sleep(3)
         counted = subprocess.run(["perf", "stat", "-x", ";", "-e", ",".join(names), "-p",
                                   str(broker.process.pid), "--timeout", "1500"],
