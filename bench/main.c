@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -19,6 +20,8 @@
 #include "bench/flow.h"
 #include "bench/measure.h"
 #include "bench/process.h"
+
+#define STAY_LOOK_MS 200
 
 static struct load load;
 static struct result result;
@@ -184,11 +187,15 @@ static void on_interrupt(int number)
     atomic_store(&load.stop, true);
 }
 
+/* Until standard input ends or we are told to stop, which may have been a moment ago. */
 static void stay(void)
 {
-    int c;
-    while ((c = getchar()) != EOF && !atomic_load(&load.stop))
-        ;
+    struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+    char bytes[256];
+    while (!atomic_load(&load.stop)) {
+        if (poll(&input, 1, STAY_LOOK_MS) > 0 && read(STDIN_FILENO, bytes, sizeof bytes) <= 0)
+            return;
+    }
 }
 
 int main(int argc, char **argv)

@@ -135,6 +135,19 @@ def test_sensors_that_are_held_stay_with_a_subscription_of_their_own_each(broker
         process.wait()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_signal_ends_what_is_held(broker, number):
+    command = f"{TOOL} connect --clients 3 --hold --port {broker.port} --json --seconds 0.1 --warmup 0"
+    process = subprocess.Popen(command.split(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        process.stdout.readline()
+        process.send_signal(number)
+        assert process.wait(END_S) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
 @pytest.mark.config(**LOSSLESS)
 def test_cycles_of_churn_are_connections_and_messages(broker):
     result = run(broker, "churn --clients 3")
