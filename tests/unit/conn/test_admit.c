@@ -98,6 +98,20 @@ static void many_come_in_a_few_each_turn_oldest_first(void **state)
     crowd_free(crowd);
 }
 
+static void when_time_is_over_one_comes_in_each_turn(void **state)
+{
+    (void)state;
+    struct crowd *crowd = crowd_new(harness_new(1, ""));
+    crowd->h->group->read_budget_ns = 0;
+    for (uint32_t i = 0; i < NEWCOMERS; i++) {
+        harness_turn(crowd->h, 0);
+        client_expect(crowd->clients[i], PACKET_CONNACK);
+        if (i + 1 < NEWCOMERS)
+            client_expect_nothing(crowd->clients[i + 1]);
+    }
+    crowd_free(crowd);
+}
+
 static void who_is_here_is_answered_before_them(void **state)
 {
     (void)state;
@@ -262,6 +276,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(many_come_in_a_few_each_turn_oldest_first),
+        cmocka_unit_test(when_time_is_over_one_comes_in_each_turn),
         cmocka_unit_test(who_is_here_is_answered_before_them),
         cmocka_unit_test(few_do_not_wait),
         cmocka_unit_test(while_they_wait_listeners_accept_few),
