@@ -5,12 +5,13 @@
  *     '----- else ---> HOLD_ADMIT, in the ring -- each turn, oldest first --> read
  *
  *   edges: a read that took less than it had room for found the socket empty, and what comes after it is
- *   a new edge. Not so the end of the stream: that it is there is said once, perhaps together with data
- *   (has_hung_up). Then, and after a full read, waiting by level tells what is left.
+ *   a new edge. Not so when the end of the stream is there, which is said once, perhaps together with
+ *   data, nor before an urgent byte, where a read ends with more behind it. The read after such a word is
+ *   the last of a newcomer. After it, and after a full read, waiting by level tells what is left.
  *
  * Invariants: who is in the ring has HOLD_ADMIT (or has left: such references are passed over);
  * is_crowded says that the ring is not empty.
- * Threads: its reactor's. Cost for one that waits: 8 bytes, no call of the system (two with a transport);
+ * Threads: its reactor's. Cost for one that waits: 8 bytes, no call of the system (two without edges);
  * for each connection one epoll_ctl when it ceases to be a newcomer.
  */
 #include "conn/admit.h"
@@ -29,7 +30,7 @@
 static void admit_read(struct worker *worker, struct connection *connection)
 {
     connection->newcomer_reads++;
-    if (!input_read(worker, connection) || connection->has_hung_up)
+    if (!input_read(worker, connection))
         connection->newcomer_reads = ADMIT_READS;
     connection_set_reading(worker, connection);
 }
@@ -61,8 +62,8 @@ static bool admit_later(struct worker *worker, struct connection *connection)
 bool admit_ready(struct worker *worker, struct connection *connection, uint32_t events)
 {
     struct admission *admission = &worker->admission;
-    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
-        connection->has_hung_up = true;
+    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI))
+        connection->newcomer_reads = ADMIT_READS - 1;
     if (connection->hold)
         return (connection->hold & HOLD_ADMIT) && (connection->io.interest & IO_EDGE);
     bool is_now = admission->ring.count == 0 && admission->at_once < ADMITS_AT_ONCE &&

@@ -17,6 +17,7 @@
 #define CONN_ADMIT_H
 
 #include <sys/epoll.h>
+#include <sys/socket.h>
 
 #include "conn/connection.h"
 
@@ -27,11 +28,13 @@ static inline bool admit_is_newcomer(const struct connection *connection)
     return UNLIKELY(connection->newcomer_reads < ADMIT_READS);
 }
 
-/* What a connection that nothing keeps from being read is waited for by. A transport may keep bytes
-   of its own: no edges there. */
+/* What a connection that nothing keeps from being read is waited for by. No edges where a read may end
+   before the socket is empty and nothing tells: a transport may keep bytes of its own, and a Unix socket
+   ends a read behind bytes that descriptors came with. */
 static inline uint8_t admit_interest(const struct connection *connection)
 {
-    bool has_edges = admit_is_newcomer(connection) && !connection->has_transport;
+    bool has_edges = admit_is_newcomer(connection) && !connection->has_transport &&
+                     connection->address_family != AF_UNIX;
     return has_edges ? EPOLLIN | IO_EDGE : EPOLLIN;
 }
 

@@ -87,7 +87,6 @@ struct connection {
     uint16_t port;
     uint8_t version : 4;        /* 0 before CONNECT */
     uint8_t newcomer_reads : 3; /* so far: see admit.h */
-    bool has_hung_up : 1;       /* a newcomer: the end of its stream is there to be read */
     uint8_t listener;
     uint8_t hold;               /* HOLD_* */
     uint8_t state : 3;          /* enum connection_state */

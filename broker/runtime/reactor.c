@@ -444,7 +444,7 @@ void reactor_group_free(struct reactor_group *group)
 static uint32_t io_events(uint8_t interest)
 {
     _Static_assert(!(IO_EDGE & (EPOLLIN | EPOLLOUT)), "a bit of its own");
-    uint32_t edge = interest & IO_EDGE ? EPOLLET | EPOLLRDHUP : 0;
+    uint32_t edge = interest & IO_EDGE ? EPOLLET | EPOLLRDHUP | EPOLLPRI : 0;
     return (interest & ~IO_EDGE) | edge;
 }
 

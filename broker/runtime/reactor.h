@@ -34,17 +34,17 @@
 
 struct reactor;
 
-/* Something with a descriptor; embedded. `interest`: EPOLLIN, EPOLLOUT bits now armed.
- * Level-triggered. */
-/* In an interest: events are told once each, not in every turn as long as they last, and that the peer
-   has hung up is among them (EPOLLET, EPOLLRDHUP). Whoever asks for it must leave nothing unread, and
-   be quick: their handler is called also when the turn's time for reading is over. */
+/* In an interest: events are told once each, not in every turn as long as they last, and two more are
+   among them: that the peer has hung up, and that an urgent byte has come (EPOLLET, EPOLLRDHUP,
+   EPOLLPRI). Whoever asks for it must leave nothing unread, and be quick: their handler is called also
+   when the turn's time for reading is over. */
 #define IO_EDGE 0x02u
 
+/* Something with a descriptor; embedded. Waited for by level, unless its interest has IO_EDGE. */
 struct io {
     int fd;
     uint8_t kind;
-    uint8_t interest; /* EPOLLIN, EPOLLOUT, IO_EDGE */
+    uint8_t interest; /* EPOLLIN, EPOLLOUT, IO_EDGE: what is now waited for */
     bool is_muted;    /* by reactor_io_mute() */
 };
 

@@ -1,6 +1,9 @@
 /* test_admit.c: newcomers, when many come at once (conn/admit.h). */
 #include "tests/unit/conn/failing_memory.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
 #include "conn/admit.h"
 #include "tests/unit/conn/harness.h"
 
@@ -215,6 +218,81 @@ static void a_long_first_message_is_read_to_its_end(void **state)
     harness_free(h);
 }
 
+/* A client by TCP, whose bytes come in two parts: both are there before the broker looks. */
+static int tcp_client(struct harness *h)
+{
+    struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t bytes = sizeof(name);
+    int listening = socket(AF_INET, SOCK_STREAM, 0), fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(listening, (struct sockaddr *)&name, sizeof(name)), 0);
+    assert_int_equal(listen(listening, 1), 0);
+    assert_int_equal(getsockname(listening, (struct sockaddr *)&name, &bytes), 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&name, sizeof(name)), 0);
+    int accepted = accept4(listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    assert_true(accepted >= 0);
+    connection_accept(&h->group->reactors[0], &h->listener, accepted, (struct sockaddr *)&name);
+    close(listening);
+    return fd;
+}
+
+static int unix_client(struct harness *h)
+{
+    int fds[2];
+    struct sockaddr name = {.sa_family = AF_UNIX};
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+    connection_accept(&h->group->reactors[0], &h->listener, fds[0], &name);
+    return fds[1];
+}
+
+static const uint8_t a_connect[] = "\x10\x0D\0\4MQTT\4\2\0\0\0\1u";
+#define A_CONNECT_BYTES (sizeof(a_connect) - 1)
+#define PART_BYTES 5u
+
+static void send_rest(int fd)
+{
+    ssize_t rest = A_CONNECT_BYTES - PART_BYTES;
+    assert_int_equal(send(fd, a_connect + PART_BYTES, (size_t)rest, 0), rest);
+}
+
+/* A read ends before an urgent byte, with more behind it. */
+static void what_comes_behind_an_urgent_byte_is_read(void **state)
+{
+    (void)state;
+    struct harness *h = harness_new(1, "");
+    int fd = tcp_client(h);
+    assert_int_equal(send(fd, a_connect, PART_BYTES, 0), PART_BYTES);
+    assert_int_equal(send(fd, "!", 1, MSG_OOB), 1);
+    send_rest(fd);
+    harness_settle(h);
+    assert_int_equal(harness_metric(h, METRIC_CLIENTS_CONNECTED), 1);
+    close(fd);
+    harness_free(h);
+}
+
+/* A read ends behind bytes that descriptors came with. */
+static void what_comes_behind_a_descriptor_is_read(void **state)
+{
+    (void)state;
+    struct harness *h = harness_new(1, "");
+    int fd = unix_client(h);
+    union {
+        struct cmsghdr head;
+        uint8_t bytes[CMSG_SPACE(sizeof(int))];
+    } control = {.head = {CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS}};
+    memcpy(CMSG_DATA(&control.head), &fd, sizeof(fd));
+    struct iovec part = {(void *)a_connect, PART_BYTES};
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
+                             .msg_controllen = sizeof(control.bytes)};
+    assert_int_equal(sendmsg(fd, &message, 0), PART_BYTES);
+    send_rest(fd);
+    harness_settle(h);
+    assert_int_equal(harness_metric(h, METRIC_CLIENTS_CONNECTED), 1);
+    close(fd);
+    harness_free(h);
+}
+
 static void those_that_are_closed_while_they_wait_are_passed_over(void **state)
 {
     (void)state;
@@ -284,6 +362,8 @@ int main(void)
         cmocka_unit_test(those_that_leave_while_they_wait_are_noticed),
         cmocka_unit_test(an_end_that_comes_with_the_last_words_is_noticed),
         cmocka_unit_test(a_long_first_message_is_read_to_its_end),
+        cmocka_unit_test(what_comes_behind_an_urgent_byte_is_read),
+        cmocka_unit_test(what_comes_behind_a_descriptor_is_read),
         cmocka_unit_test(those_that_are_closed_while_they_wait_are_passed_over),
         cmocka_unit_test(waiting_here_is_not_the_clients_fault),
         cmocka_unit_test(without_memory_to_wait_they_are_read_at_once),
