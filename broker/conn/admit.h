@@ -7,7 +7,8 @@
  * few of a turn are read at once; the others stand in a ring, from which each turn takes a few.
  *
  * A newcomer is a connection that was read less than ADMIT_READS times: what follows a CONNECT, mostly a
- * SUBSCRIBE, comes in the same crowd, and so does the end of those who only looked in.
+ * SUBSCRIBE, comes in the same crowd, and so does the end of those who only looked in. It ceases to be
+ * one before that when a read may leave something behind (admit.c).
  *
  * Not to be told of those in the ring in each turn, newcomers are waited for by edges (IO_EDGE), which
  * costs no call of the system. So whatever is not read to its end, and whoever is held for another

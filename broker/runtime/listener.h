@@ -7,7 +7,8 @@
  * that it is not left hanging), and the listener is disarmed until descriptors are free again or a
  * second has passed. No spinning, no silence. The same without the spare for ENOMEM and ENOBUFS.
  * A burst is over after ten seconds in which no reactor met such an error: the limits are those of
- * the process, so the first of all its listeners says it, the others count.
+ * the process (with private tables the same number for each), so the first of all its listeners says
+ * it, the others count.
  *
  * Addresses: without one, a socket for IPv6 and IPv4 together (IPv4 alone where there is no IPv6);
  * IPv4 peers of it are reported as IPv4. A name with several addresses takes a struct listener for
