@@ -36,14 +36,14 @@ struct client;
 
 /* ---- counters ---- */
 
-/* Each has one writer, its worker; anyone reads. `ready` and `opening` go down as well. */
+/* Each has one writer, its worker; anyone reads. `ready` and `unanswered` go down as well. */
 #define COUNTS(X)                                                         \
     X(ready, "clients that are where the scenario wants them")            \
     X(connected, "connections made, those made again included")           \
     X(sent, "PUBLISH sent")                                               \
     X(acked, "PUBACK and PUBCOMP received")                               \
     X(expected, "deliveries that what was sent must make")                \
-    X(delivered, "PUBLISH received, duplicates included")                 \
+    X(delivered, "PUBLISH received, without duplicates")                  \
     X(duplicate, "received before")                                       \
     X(disordered, "received after one with a higher number")              \
     X(foreign, "received with a payload that is none of ours")            \
@@ -57,7 +57,8 @@ struct client;
     X(retried, "connections that could not be made and were tried again") \
     X(timeouts, "connections that were not made within --timeout")        \
     X(timeouts_again, "of them: clients that had timed out before")       \
-    X(stalled, "windows opened again after a second without progress")
+    X(stalled, "windows opened again after a second without progress")    \
+    X(unanswered, "PINGREQ that have no PINGRESP")
 
 struct counts {
 #define X(name, text) _Atomic uint64_t name;
@@ -122,6 +123,8 @@ struct client {
 void client_open(struct client *c);
 /* Ends the connection from here. */
 void client_close(struct client *c);
+/* Its PINGREQ has its answer, or nobody waits for that any more. */
+void client_is_answered(struct client *c);
 /* Ends it by a reset: as when a network is cut, and without a port that waits. */
 void client_cut(struct client *c);
 void client_event(struct client *c, uint32_t events);
@@ -271,6 +274,7 @@ struct load {
     char peer_text[80];
     _Atomic bool met;       /* a client was connected once: the broker is there */
     _Atomic bool stop;      /* ^C */
+    _Atomic bool drained;   /* nothing is waited for any more; who is held may send again */
     _Atomic uint32_t order; /* phase | (step + 1) << 8; step -1: latencies are not kept */
 };
 

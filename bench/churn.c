@@ -96,11 +96,11 @@ static void churn_on_publish(struct client *c, const struct publish *publish)
         count_add(&w->counts.foreign, 1);
         return;
     }
-    count_add(&w->counts.delivered, 1);
-    if (record.cycle != c->generation || c->index & 1)
-        count_add(&w->counts.duplicate, 1);
+    bool again = record.cycle != c->generation || c->index & 1;
+    count_add(again ? &w->counts.duplicate : &w->counts.delivered, 1);
     client_acknowledge(c, publish);
-    cycle_proceed(c, w->load->options.qos ? 1 : 3);
+    if (!again)
+        cycle_proceed(c, w->load->options.qos ? 1 : 3);
 }
 
 static void churn_on_ack(struct client *c, const struct frame *frame)

@@ -165,12 +165,19 @@ void client_open(struct client *c)
         fail_ports(c);
     c->state = CLIENT_CONNECTING;
     c->opened_ms = (uint32_t)((w->now_ns - load->start_ns) / 1000000);
-    c->blocked = c->awaiting = false;
+    c->blocked = false;
     w->opening++;
     if (error && error != EINPROGRESS)
         client_lost(c, strerror(error), error);
     else
         client_watch(c, EPOLL_CTL_ADD, EPOLLIN | EPOLLOUT);
+}
+
+void client_is_answered(struct client *c)
+{
+    if (c->awaiting)
+        count_add(&c->worker->counts.unanswered, (uint64_t)-1);
+    c->awaiting = false;
 }
 
 void client_close(struct client *c)
@@ -182,6 +189,7 @@ void client_close(struct client *c)
         count_add(&w->counts.ready, (uint64_t)-1);
     else
         w->opening--;
+    client_is_answered(c);
     close(c->fd);
     c->fd = -1;
     c->state = CLIENT_DOWN;

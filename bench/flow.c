@@ -411,11 +411,9 @@ void flow_on_record(struct client *c, const uint8_t *payload, uint32_t len)
         return;
     }
     enum sequence_seen seen = group_note(g, c, &record);
-    count_add(&w->counts.delivered, 1);
-    if (seen == SEQUENCE_AGAIN) {
-        count_add(&w->counts.duplicate, 1);
+    count_add(seen == SEQUENCE_AGAIN ? &w->counts.duplicate : &w->counts.delivered, 1);
+    if (seen == SEQUENCE_AGAIN)
         return;
-    }
     if (seen == SEQUENCE_LATE)
         count_add(&w->counts.disordered, 1);
     publisher_arrived(&g->publishers[record.stream], w->flow, record.number);

@@ -46,6 +46,8 @@ static void hold_on_ready(struct client *c)
 
 static void hold_ping(struct client *c, uint64_t due_ns)
 {
+    if (!c->awaiting)
+        count_add(&c->worker->counts.unanswered, 1);
     c->awaiting = true;
     c->since_ns = due_ns;
     packet_bare(client_out(c), PACKET_PINGREQ);
@@ -56,7 +58,7 @@ static void hold_ping(struct client *c, uint64_t due_ns)
 void hold_on_pong(struct client *c)
 {
     struct worker *w = c->worker;
-    c->awaiting = false;
+    client_is_answered(c);
     count_add(&w->counts.pongs, 1);
     bool is_of_ping = scenario_is(w->load, "ping");
     if (is_of_ping || (w->phase == PHASE_RUN && w->sends.per_second > 0))
@@ -100,7 +102,8 @@ void hold_ping_turn(struct worker *w)
 void hold_keepalive_turn(struct worker *w)
 {
     uint64_t age_ns = w->load->options.keepalive_s * (SECOND_NS * 3 / 4);
-    if (!age_ns || w->now_ns - w->checked_ns < SECOND_NS / 2)
+    bool is_counting = w->phase == PHASE_DRAIN && !atomic_load(&w->load->drained);
+    if (!age_ns || is_counting || w->now_ns - w->checked_ns < SECOND_NS / 2)
         return;
     w->checked_ns = w->now_ns;
     for (uint32_t i = 0; i < w->client_count; i++) {

@@ -221,27 +221,28 @@ static void fail_connecting(const struct load *load, const struct step_result *s
 
 static uint64_t missing(const struct sums *s)
 {
-    uint64_t got = s->delivered - s->duplicate;
-    return s->expected > got ? s->expected - got : 0;
+    return s->expected > s->delivered ? s->expected - s->delivered : 0;
 }
 
-/* Until all that was sent has come, or nothing has come for a second. */
-static uint64_t wait_drained(struct load *load)
+/* Until all that was sent has come and is answered, or nothing has come for DRAIN_NS. */
+static void wait_drained(struct load *load, struct result *r)
 {
     bool acks = load->options.qos > 0 || scenario_is(load, "retained");
     uint64_t last = 0, since_ns = bench_clock_ns();
     for (;;) {
         struct sums crew = sums_of(load, false), witness = sums_of(load, true);
         uint64_t lost = missing(&crew) + missing(&witness);
-        bool acked = !acks || crew.acked >= crew.sent;
-        uint64_t got = crew.delivered + crew.acked + witness.delivered;
+        uint64_t unacked = acks && crew.sent > crew.acked ? crew.sent - crew.acked : 0;
+        uint64_t got = crew.delivered + crew.acked + crew.pongs + witness.delivered;
         uint64_t now_ns = bench_clock_ns();
         if (got != last)
             since_ns = now_ns;
         last = got;
-        if ((lost == 0 && acked) || now_ns - since_ns > DRAIN_NS)
-            return lost;
-        progress(load, "waiting for what is on its way: %lu", lost);
+        r->lost = lost;
+        r->unacked = unacked;
+        if (lost + unacked + crew.unanswered == 0 || now_ns - since_ns > DRAIN_NS)
+            return;
+        progress(load, "waiting for what is on its way: %lu", lost + unacked + crew.unanswered);
         sleep_s(LOOK_S * 5);
     }
 }
@@ -269,14 +270,16 @@ void measure_steps(struct load *load, struct result *r, const struct broker_sys 
     order(load, PHASE_DRAIN, -1);
     for (uint32_t i = 0; i < load->crew; i++)
         histogram_merge(&r->late, &load->workers[i].late);
-    r->lost = wait_drained(load);
+    wait_drained(load, r);
     r->end = sample_take(load);
+    atomic_store(&load->drained, true);
     progress_end(load);
 }
 
 static bool sums_are_good(const struct sums *s)
 {
-    return !s->refused && !s->closed && !s->foreign;
+    return !s->refused && !s->closed && !s->foreign && !s->duplicate && !s->disordered &&
+           !s->unanswered;
 }
 
 bool result_is_good(const struct result *r)
@@ -284,5 +287,6 @@ bool result_is_good(const struct result *r)
     bool complete = true;
     for (uint32_t i = 0; i < r->step_count; i++)
         complete = complete && r->steps[i].complete;
-    return complete && !r->lost && sums_are_good(&r->end.crew) && sums_are_good(&r->end.witness);
+    return complete && !r->lost && !r->unacked && sums_are_good(&r->end.crew) &&
+           sums_are_good(&r->end.witness);
 }

@@ -30,7 +30,7 @@ struct result {
     struct step_result steps[STEPS_MAX];
     uint32_t step_count;
     struct histogram late; /* open loop: how late the load tool itself was, without witnesses */
-    uint64_t lost;
+    uint64_t lost, unacked;
     int64_t loop_delay_us; /* -1: unknown */
     bool stopped;          /* by ^C */
 };
@@ -40,7 +40,8 @@ struct result {
 void measure_start(struct load *load, struct result *r);
 /* Goes through the steps until all that counts is in `r`. The workers run on. */
 void measure_steps(struct load *load, struct result *r, const struct broker_sys *sys);
-/* Whether all went well: nothing lost, refused or closed, and every step came to its end. */
+/* Whether all went well: all that was sent came once, in order, and was answered, nothing was refused
+ * or closed, and every step came to its end. */
 bool result_is_good(const struct result *r);
 /* Units of a step between its samples. */
 uint64_t step_units(const struct step_result *s);

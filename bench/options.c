@@ -322,6 +322,7 @@ void options_print_help(FILE *to)
     fputs("  --help              this text\n"
           "  --tool-version      of dunlin-bench\n"
           "\nExit status: 0 when all went well, 1 when it could not be done, 2 for a command\n"
-          "line that is wrong, 3 when something was lost, refused or closed.\n",
+          "line that is wrong, 3 when something was lost, duplicated, out of order,\n"
+          "not answered, refused or closed.\n",
           to);
 }

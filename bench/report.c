@@ -162,8 +162,9 @@ void report_json(const struct load *load, const struct result *r)
         json_latency("late_us", &r->late);
         printf(", ");
     }
-    printf("\"lost\": %" PRIu64 ", \"stopped\": %s, \"load_bytes\": %.1f, \"steps\": {", r->lost,
-           r->stopped ? "true" : "false", own_bytes_each(load, r));
+    printf("\"lost\": %" PRIu64 ", \"unacked\": %" PRIu64
+           ", \"stopped\": %s, \"load_bytes\": %.1f, \"steps\": {",
+           r->lost, r->unacked, r->stopped ? "true" : "false", own_bytes_each(load, r));
     for (uint32_t i = 0; i < r->step_count; i++) {
         printf("%s", i ? ", " : "");
         json_step(load, &r->steps[i]);
@@ -264,6 +265,9 @@ static void print_trouble(const struct result *r)
     COUNTS(X)
 #undef X
 #undef TROUBLE
+    if (r->unacked)
+        printf("trouble    unacked %" PRIu64 ": PUBLISH without their PUBACK or PUBCOMP\n",
+               r->unacked);
 }
 
 static void print_broker(const struct load *load, const struct result *r)

@@ -130,11 +130,10 @@ static void retained_on_publish(struct client *c, const struct publish *publish)
         return;
     }
     uint64_t *word = &f->came[c->index][record.topic / 64], bit = 1ull << record.topic % 64;
-    count_add(&w->counts.delivered, 1);
-    if (*word & bit) {
-        count_add(&w->counts.duplicate, 1);
+    bool again = *word & bit;
+    count_add(again ? &w->counts.duplicate : &w->counts.delivered, 1);
+    if (again)
         return;
-    }
     *word |= bit;
     if (++f->count[c->index] == w->load->options.topics) {
         count_add(&w->counts.replays, 1);

@@ -90,10 +90,9 @@ static void scale_on_publish(struct client *c, const struct publish *publish)
         count_add(&w->counts.foreign, 1);
         return;
     }
-    count_add(&w->counts.delivered, 1);
-    if (c->index++)
-        count_add(&w->counts.duplicate, 1);
-    else
+    bool again = c->index++ > 0;
+    count_add(again ? &w->counts.duplicate : &w->counts.delivered, 1);
+    if (!again)
         worker_record(w, record.due_ns);
     client_acknowledge(c, publish);
 }

@@ -154,11 +154,9 @@ static void subscribe_on_publish(struct client *c, const struct publish *publish
         return;
     }
     enum sequence_seen seen = sequence_note(&s->sequence, record.number);
-    count_add(&w->counts.delivered, 1);
-    if (seen == SEQUENCE_AGAIN) {
-        count_add(&w->counts.duplicate, 1);
+    count_add(seen == SEQUENCE_AGAIN ? &w->counts.duplicate : &w->counts.delivered, 1);
+    if (seen == SEQUENCE_AGAIN)
         return;
-    }
     if (seen == SEQUENCE_LATE)
         count_add(&w->counts.disordered, 1);
     s->arrived++;

@@ -424,7 +424,7 @@ def troubles(rows):
             for number, result in enumerate(rounds):
                 found = [f"{key} {result[key]}" for key in
                          ("error", "lost", "duplicate", "disordered", "foreign", "refused",
-                          "closed", "stalled") if result.get(key)]
+                          "closed", "unacked", "unanswered", "stalled") if result.get(key)]
                 if found:
                     lines.append(f"{scenario.name}, {name}, round {number + 1}: "
                                  + ", ".join(found))

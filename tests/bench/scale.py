@@ -349,8 +349,8 @@ def print_all(options, about, found):
 
 def troubles(found):
     load = found["load"]
-    names = ("lost", "duplicate", "foreign", "refused", "closed", "retried", "timeouts",
-             "timeouts_again", "stalled")
+    names = ("lost", "duplicate", "disordered", "foreign", "unacked", "unanswered", "refused", "closed",
+             "retried", "timeouts", "timeouts_again", "stalled")
     lines = [f"{name}: {load[name]:,}" for name in names if load[name]]
     lines += [f"the step {name} did not come to its end"
               for name, step in load["steps"].items() if not step["complete"]]

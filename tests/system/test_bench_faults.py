@@ -1,0 +1,182 @@
+"""dunlin-bench sees what a broker does wrong: a proxy does it, and knows how often it did."""
+
+import collections
+import json
+import pathlib
+import socket
+import subprocess
+import threading
+
+import pytest
+
+import broker as brokers
+
+pytestmark = [pytest.mark.ours, pytest.mark.config(max_queued_messages=0, max_inflight_messages=0)]
+
+TOOL = pathlib.Path(brokers.BINARY).parent / "dunlin-bench"
+PUBLISH, PUBACK, PINGRESP = 3, 4, 13
+EVERY = 10  # one in ten goes wrong
+
+
+def take_packets(data):
+    """Takes whole packets from the front of a bytearray."""
+    while True:
+        length, at = 0, 1
+        while at < len(data):
+            length |= (data[at] & 127) << 7 * (at - 1)
+            at += 1
+            if data[at - 1] < 128:
+                break
+        else:
+            return
+        if len(data) < at + length:
+            return
+        yield bytes(data[:at + length])
+        del data[:at + length]
+
+
+class Faulty:
+    """Between clients and a broker. `fault` makes of every tenth packet of a kind what is sent on instead; from
+    a list that it keeps, one for each connection, it may take what it held back."""
+
+    def __init__(self, port, kind, fault):
+        self.port, self.kind, self.fault = port, kind, fault
+        self.seen = collections.Counter()
+        self.done = 0
+        self.lock = threading.Lock()
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=100)
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                client = self.listener.accept()[0]
+            except OSError:
+                return
+            server = socket.create_connection(("127.0.0.1", self.port))
+            for s in (client, server):
+                s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            threading.Thread(target=self.forward, args=(client, server, None), daemon=True).start()
+            threading.Thread(target=self.forward, args=(server, client, []), daemon=True).start()
+
+    def forward(self, source, target, held):
+        data = bytearray()
+        try:
+            while got := source.recv(65536):
+                if held is None:
+                    target.sendall(got)
+                    continue
+                data += got
+                target.sendall(b"".join(self.spoilt(p, held) for p in take_packets(data)))
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def spoilt(self, packet, held):
+        if packet[0] >> 4 != self.kind:
+            return packet
+        with self.lock:
+            self.seen[self.kind] += 1
+            if self.seen[self.kind] % EVERY and not held:
+                return packet
+            return self.fault(self, packet, held)
+
+    def drop(self, _packet, _held):
+        self.done += 1
+        return b""
+
+    def double(self, packet, _held):
+        self.done += 1
+        return packet + packet
+
+    def swap(self, packet, held):
+        """Holds one back until the next has overtaken it."""
+        if not held:
+            held.append(packet)
+            return b""
+        self.done += 1
+        return packet + held.pop()
+
+    def alter(self, packet, _held):
+        """Its first bytes say which run, publisher and number it is of."""
+        self.done += 1
+        return packet[:-64] + b"?" * 64
+
+
+@pytest.fixture
+def spoil(broker):
+    """Runs the tool against this broker with a fault between them: its JSON, and how often it happened."""
+    made = []
+
+    def run(kind, fault, arguments, *, status=3):
+        proxy = Faulty(broker.port, kind, fault)
+        made.append(proxy)
+        port = proxy.listener.getsockname()[1]
+        done = subprocess.run([TOOL, *arguments.split(), "--port", str(port), "--json", "--seconds", "0.5", "--warmup",
+                               "0.1"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+        assert done.returncode == status, done.stderr + done.stdout
+        return json.loads(done.stdout), proxy.done
+    yield run
+    for proxy in made:
+        proxy.listener.close()
+
+
+def wrong(result):
+    names = "lost duplicate disordered foreign unacked unanswered refused closed".split()
+    return {name: result[name] for name in names if result[name]}
+
+
+FLOWS = ["pairs --clients 3 --rate 600", "fanout --clients 4 --rate 100", "telemetry --clients 6 --dashboards 2 --rate 600",
+         "shared --clients 2 --members 3 --rate 600 --qos 1", "fanin --clients 3 --rate 600 --qos 2 --version 5"]
+
+
+@pytest.mark.parametrize("arguments", FLOWS)
+def test_messages_that_never_arrive_are_lost(spoil, arguments):
+    result, dropped = spoil(PUBLISH, Faulty.drop, arguments)
+    assert wrong(result) == {"lost": dropped} and dropped > 5
+    assert result["delivered"] == result["expected"] - dropped
+
+
+@pytest.mark.parametrize("arguments", FLOWS)
+def test_messages_that_arrive_twice_are_duplicates_and_count_as_delivered_once(spoil, arguments):
+    result, doubled = spoil(PUBLISH, Faulty.double, arguments)
+    assert wrong(result) == {"duplicate": doubled} and doubled > 5
+    assert result["delivered"] == result["expected"]
+    run = result["steps"]["run"]
+    assert run["count"] <= result["delivered"] and run["latency_us"]["count"] <= result["delivered"]
+
+
+def test_messages_that_are_overtaken_are_out_of_order(spoil):
+    result, swapped = spoil(PUBLISH, Faulty.swap, "pairs --clients 1 --rate 600")
+    assert swapped > 5 and result["disordered"] == swapped
+    assert set(wrong(result)) <= {"disordered", "lost"} and result["lost"] <= 1  # the last may be held back
+
+
+def test_messages_that_are_altered_are_foreign_and_lost(spoil):
+    result, altered = spoil(PUBLISH, Faulty.alter, "pairs --clients 2 --rate 600")
+    assert wrong(result) == {"lost": altered, "foreign": altered} and altered > 5
+
+
+def test_messages_that_are_never_acknowledged_are_told(spoil):
+    result, dropped = spoil(PUBACK, Faulty.drop, "pairs --clients 2 --rate 600 --qos 1")
+    assert wrong(result) == {"unacked": dropped} and dropped > 5
+    assert result["acked"] == result["sent"] - dropped
+
+
+def test_pings_that_are_never_answered_are_told(spoil):
+    result, dropped = spoil(PINGRESP, Faulty.drop, "ping --clients 50 --rate 400")
+    assert wrong(result) == {"unanswered": dropped} and dropped > 5
+    assert result["pongs"] == result["pings"] - dropped
+
+
+@pytest.mark.parametrize("arguments, step", [("scale --clients 100 --rate 0", "messages"),
+                                             ("retained --clients 2 --topics 100", "replay"),
+                                             ("subscribe --clients 2 --filters 100", "prove")])
+def test_a_step_is_not_complete_because_others_came_twice(spoil, arguments, step):
+    def fault(proxy, packet, held):
+        if proxy.seen[PUBLISH] % (2 * EVERY):
+            return packet + packet
+        return Faulty.drop(proxy, packet, held)
+    result, dropped = spoil(PUBLISH, fault, arguments + " --timeout 0.5")
+    assert result["lost"] == dropped > 0 and result["duplicate"] > 0
+    assert not result["steps"][step]["complete"]
