@@ -423,7 +423,7 @@ static enum accept_class classify(int error)
     return error == EMFILE || error == ENFILE ? ACCEPT_DESCRIPTORS : ACCEPT_MEMORY;
 }
 
-static void log_exhausted(const struct listener *listener, int error)
+static void log_exhausted(const struct listener *listener, bool is_private, int error)
 {
     struct rlimit limit = {0};
     char where[512];
@@ -434,9 +434,11 @@ static void log_exhausted(const struct listener *listener, int error)
     getrlimit(RLIMIT_NOFILE, &limit);
     if (error == EMFILE)
         log_line(LOG_ERROR,
-                 "Connections to %s are refused: all %llu descriptors of this process are in use. "
-                 "Raise the limit of open files (ulimit -n, or LimitNOFILE in the unit file).",
-                 where, (unsigned long long)limit.rlim_cur);
+                 "Connections to %s are refused: all %llu descriptors of %s are in use. Raise the "
+                 "limit of open files (ulimit -n, or LimitNOFILE in the unit file)%s.",
+                 where, (unsigned long long)limit.rlim_cur,
+                 is_private ? "a reactor" : "this process",
+                 is_private ? ", or configure more reactors" : "");
     else if (error == ENFILE)
         log_line(LOG_ERROR,
                  "Connections to %s are refused: all descriptors of the system are in use. Raise "
@@ -478,7 +480,7 @@ static void accept_exhausted(struct listener *listener, struct reactor *reactor,
     metric_add(reactor->metrics, is_descriptors ? METRIC_ACCEPT_DESCRIPTORS : METRIC_ACCEPT_MEMORY,
                1);
     if (burst_begins(reactor, is_descriptors))
-        log_exhausted(listener, error);
+        log_exhausted(listener, reactor->group->has_private_descriptors, error);
     if (is_descriptors)
         refuse_with_spare(listener);
     listener_disarm(listener, reactor);

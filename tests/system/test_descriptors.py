@@ -38,6 +38,16 @@ def test_shared_tables_hold_no_more_than_the_limit():
     target = start()
     assert len(connect_many(target, 120)) < LIMIT
     target.wait_log("ulimit -n")
+    assert f"all {LIMIT} descriptors of this process are in use" in target.log()
+    target.abandon()
+
+
+@not_under_tsan
+def test_who_is_refused_by_a_full_private_table_is_told_whose_it_is():
+    target = start(reactor_descriptors="private")
+    assert len(connect_many(target, 4 * LIMIT)) < 4 * LIMIT
+    target.wait_log("more reactors")
+    assert f"all {LIMIT} descriptors of a reactor are in use" in target.log()
     target.abandon()
 
 
