@@ -9,7 +9,8 @@
  *   client.c     one connection: opening, reading, framing, one write per turn
  *   flow.c       pairs, fanin, fanout, shared, telemetry, witnesses
  *   hold.c       connect, ping, storm                   scale.c churn.c retained.c subscribe.c
- *   packet.c  histogram.c  sequence.c  process.c  broker_sys.c  base.c      know nothing of these
+ *   packet.c  websocket.c  histogram.c  sequence.c  process.c  broker_sys.c  base.c
+ *                                                                    know nothing of these
  *
  * Threads: the main thread gives orders (`load.order`) and sums counters; each worker owns its
  * epoll, its clients, its counters and, with several workers, a descriptor table; nothing of one
@@ -26,6 +27,7 @@
 #include "bench/options.h"
 #include "bench/packet.h"
 #include "bench/sequence.h"
+#include "bench/websocket.h"
 
 #define TEXT_MAX 96 /* a topic, filter or client id of ours */
 #define STEPS_MAX 5
@@ -96,6 +98,7 @@ static inline uint64_t pace_due_ns(const struct pace *p)
 enum client_state {
     CLIENT_DOWN,
     CLIENT_CONNECTING,
+    CLIENT_UPGRADING,
     CLIENT_GREETING,
     CLIENT_SUBSCRIBING,
     CLIENT_READY
@@ -106,10 +109,11 @@ struct client {
     struct worker *worker;
     struct group *group; /* flows */
     struct client *next_dirty;
-    struct buf out;     /* not written yet; lent by the worker while there is something in it */
-    struct buf tail;    /* the packet of which only a part has come; lent as well */
-    uint64_t since_ns;  /* when what is waited for was to begin: a connection, PINGREQ, cycle */
-    uint32_t opened_ms; /* when the last try to connect began, since the load's start */
+    struct buf out;       /* not written yet; lent by the worker while there is something in it */
+    struct buf tail;      /* the packet of which only a part has come; lent as well */
+    struct websocket *ws; /* NULL: plain TCP */
+    uint64_t since_ns;    /* when what is waited for was to begin: a connection, PINGREQ, cycle */
+    uint32_t opened_ms;   /* when the last try to connect began, since the load's start */
     int fd;
     uint32_t number;     /* among all clients */
     uint32_t index;      /* flows: among its kind in its group; else the scenario's own */

@@ -23,6 +23,8 @@ struct broker_sys {
     int fd, version;
     size_t len;
     bool is_ready;
+    bool is_wrapped; /* what comes and goes is in frames of `ws` */
+    struct websocket ws;
     _Atomic bool stop;
     _Atomic int64_t delay_us;
     uint8_t bytes[4096];
@@ -52,6 +54,10 @@ static bool sys_read(struct broker_sys *sys)
         return true;
     if (got <= 0)
         return false;
+    if (sys->is_wrapped)
+        got = websocket_unwrap(&sys->ws, sys->bytes + sys->len, (size_t)got);
+    if (got < 0)
+        return false;
     sys->len += (size_t)got;
     size_t at = 0;
     long used;
@@ -77,6 +83,33 @@ static void *sys_main(void *arg)
     return NULL;
 }
 
+static bool sys_send(struct broker_sys *sys, struct buf *out)
+{
+    if (sys->is_wrapped)
+        websocket_wrap(&sys->ws, out);
+    bool sent = send(sys->fd, out->ptr, out->len, MSG_NOSIGNAL) == (ssize_t)out->len;
+    buf_free(out);
+    return sent;
+}
+
+static bool sys_upgrade(struct broker_sys *sys, const struct options *o)
+{
+    struct buf out = {0};
+    uint64_t end_ns = bench_clock_ns() + 2 * SECOND_NS;
+    size_t len = 0;
+    long used = 0;
+    websocket_request(&out, o->host, sys->version);
+    bool sent = sys_send(sys, &out);
+    while (sent && used == 0 && len < sizeof sys->bytes && bench_clock_ns() < end_ns) {
+        ssize_t got = recv(sys->fd, sys->bytes + len, sizeof sys->bytes - len, 0);
+        if (got == 0)
+            return false;
+        len += got > 0 ? (size_t)got : 0;
+        used = websocket_answer(sys->bytes, len);
+    }
+    return sys->is_wrapped = used > 0;
+}
+
 static bool sys_greet(struct broker_sys *sys, const struct load *load)
 {
     const struct options *o = &load->options;
@@ -86,8 +119,7 @@ static bool sys_greet(struct broker_sys *sys, const struct load *load)
     uint32_t begun = packet_subscribe_begin(&out, sys->version, 1);
     packet_subscribe_filter(&out, SYS_FILTER, 0);
     packet_subscribe_end(&out, begun);
-    bool sent = send(sys->fd, out.ptr, out.len, MSG_NOSIGNAL) == (ssize_t)out.len;
-    buf_free(&out);
+    bool sent = sys_send(sys, &out);
     uint64_t end_ns = bench_clock_ns() + 2 * SECOND_NS;
     while (sent && !sys->is_ready && bench_clock_ns() < end_ns)
         sent = sys_read(sys);
@@ -104,6 +136,7 @@ struct broker_sys *broker_sys_start(const struct load *load)
     if (sys->fd >= 0) {
         setsockopt(sys->fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
         if (connect(sys->fd, (const struct sockaddr *)&load->peer, load->peer_len) == 0 &&
+            (!load->options.websocket || sys_upgrade(sys, &load->options)) &&
             sys_greet(sys, load) && pthread_create(&sys->thread, NULL, sys_main, sys) == 0)
             return sys;
         close(sys->fd);

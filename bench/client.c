@@ -1,8 +1,9 @@
 /*
  * client.c: one connection of the load tool.
  *
- *   DOWN -> CONNECTING -> GREETING (CONNECT sent) [-> SUBSCRIBING] -> READY -> DOWN
+ *   DOWN -> CONNECTING [-> UPGRADING] -> GREETING (CONNECT sent) [-> SUBSCRIBING] -> READY -> DOWN
  *
+ * UPGRADING: the request for a WebSocket is not answered yet; from then on all goes through its frames.
  * With --bare GREETING waits for the relay's one byte instead of a CONNACK.
  *
  * A turn reads once from each ready socket into the worker's one buffer, and only the tail of a
@@ -37,7 +38,7 @@ static const struct options *client_options(const struct client *c)
 
 /* ---- what goes wrong ---- */
 
-static const char *connect_advice(int error)
+static const char *connect_advice(const struct client *c, int error)
 {
     switch (error) {
     case ECONNREFUSED:
@@ -47,7 +48,12 @@ static const char *connect_advice(int error)
     case ETIMEDOUT:
         return "nobody answers there: is the address right (--host), is a firewall between?";
     default:
-        return "is it an MQTT listener, without TLS? The broker's log may say why";
+        if (client_options(c)->websocket)
+            return "is it a WebSocket listener, without TLS? Plain MQTT is without --websocket. "
+                   "The "
+                   "broker's log may say why";
+        return "is it an MQTT listener, without TLS? One for WebSocket wants --websocket. The "
+               "broker's log may say why";
     }
 }
 
@@ -97,7 +103,8 @@ static void client_lost(struct client *c, const char *why, int error)
     struct worker *w = c->worker;
     bool was_ready = c->state == CLIENT_READY;
     if (client_is_hopeless(c, error))
-        bench_fail("cannot connect to %s: %s; %s", w->load->peer_text, why, connect_advice(error));
+        bench_fail("cannot connect to %s: %s; %s", w->load->peer_text, why,
+                   connect_advice(c, error));
     count_add(was_ready ? &w->counts.closed : &w->counts.retried, 1);
     client_close(c);
     if (!client_returns(c))
@@ -155,6 +162,10 @@ void client_open(struct client *c)
     struct worker *w = c->worker;
     const struct load *load = w->load;
     int on = 1;
+    if (load->options.websocket && !c->ws)
+        c->ws = bench_zalloc(1, sizeof *c->ws);
+    if (c->ws)
+        *c->ws = (struct websocket){0};
     c->fd = socket(load->peer.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (c->fd < 0)
         fail_descriptors(c, errno);
@@ -228,7 +239,9 @@ void client_write(struct client *c)
 {
     if (!c->out.len)
         return;
-    ssize_t put = send(c->fd, c->out.ptr, c->out.len, MSG_NOSIGNAL);
+    bool is_wrapped = c->ws && c->state != CLIENT_UPGRADING;
+    uint32_t len = is_wrapped ? websocket_wrap(c->ws, &c->out) : c->out.len;
+    ssize_t put = send(c->fd, c->out.ptr, len, MSG_NOSIGNAL);
     if (put < 0) {
         if (errno != EAGAIN && errno != EINTR) {
             client_lost(c, strerror(errno), errno);
@@ -237,6 +250,8 @@ void client_write(struct client *c)
         put = 0;
     }
     buf_drop(&c->out, (uint32_t)put);
+    if (is_wrapped)
+        c->ws->framed -= (uint32_t)put;
     bool blocked = c->out.len > 0;
     if (blocked != c->blocked)
         client_watch(c, EPOLL_CTL_MOD, blocked ? EPOLLIN | EPOLLOUT : EPOLLIN);
@@ -298,6 +313,14 @@ static void client_greet(struct client *c)
         struct login login = {text, o->username, o->password, (uint16_t)o->keepalive_s};
         packet_connect(client_out(c), (int)o->version, &login);
     }
+    client_mark(c);
+}
+
+static void client_ask_upgrade(struct client *c)
+{
+    const struct options *o = client_options(c);
+    c->state = CLIENT_UPGRADING;
+    websocket_request(client_out(c), o->host, (int)o->version);
     client_mark(c);
 }
 
@@ -475,6 +498,28 @@ static void client_keep(struct client *c, const uint8_t *left, size_t len)
     }
 }
 
+/* The answer to the request for a WebSocket, as far as it has come, is all that was read. */
+static void client_upgrade(struct client *c, size_t len)
+{
+    long used = websocket_answer(c->worker->read_buf, len);
+    if (used < 0 || (used > 0 && (size_t)used < len)) {
+        client_lost(c, "it does not open a WebSocket there", 0);
+        return;
+    }
+    client_keep(c, c->worker->read_buf, used ? 0 : len);
+    if (used)
+        client_greet(c);
+}
+
+/* All that was read, once what is behind `held` is free of frames; 0: the connection is lost. */
+static size_t client_unwrap(struct client *c, size_t held, size_t got)
+{
+    long fresh = websocket_unwrap(c->ws, c->worker->read_buf + held, got);
+    if (fresh < 0)
+        client_lost(c, "it ends the WebSocket", 0);
+    return fresh < 0 ? 0 : held + (size_t)fresh;
+}
+
 static void client_read(struct client *c)
 {
     struct worker *w = c->worker;
@@ -490,6 +535,14 @@ static void client_read(struct client *c)
     }
     w->now_ns = bench_clock_ns();
     size_t len = held + (size_t)got, left;
+    if (c->state == CLIENT_UPGRADING) {
+        client_upgrade(c, len);
+        return;
+    }
+    if (c->ws)
+        len = client_unwrap(c, held, (size_t)got);
+    if (c->state == CLIENT_DOWN)
+        return;
     left = client_options(c)->bare ? client_records(c, w->read_buf, len)
                                    : client_packets(c, w->read_buf, len);
     if (c->state != CLIENT_DOWN)
@@ -509,7 +562,10 @@ void client_event(struct client *c, uint32_t events)
             return;
         }
         client_watch(c, EPOLL_CTL_MOD, EPOLLIN);
-        client_greet(c);
+        if (c->ws)
+            client_ask_upgrade(c);
+        else
+            client_greet(c);
         return;
     }
     if (events & EPOLLOUT)

@@ -23,6 +23,8 @@ static const struct option_row rows[] = {
     {"host", "NAME", TYPE_TEXT, AT(host), 0, 0, "127.0.0.1", NULL, "where the broker listens"},
     {"port", "PORT", TYPE_U32, AT(port), 1, 65535, "1883", NULL, "and on which port"},
     {"version", "V", TYPE_VERSION, AT(version), 3, 5, "3.1.1", NULL, "of MQTT: 3.1, 3.1.1 or 5"},
+    {"websocket", NULL, TYPE_SWITCH, AT(websocket), 0, 0, NULL, NULL,
+     "MQTT over WebSocket, at the path /mqtt"},
     {"username", "NAME", TYPE_TEXT, AT(username), 0, 0, NULL, NULL, "for brokers that want one"},
     {"password", "TEXT", TYPE_TEXT, AT(password), 0, 0, NULL, NULL,
      "the same for all clients; other users of this machine can see it in the list of processes"},
@@ -261,8 +263,8 @@ void options_complete(struct options *o)
         o->clients = s->clients;
     if (!is_given(o, AT(witnesses)))
         o->witnesses = s->witnesses;
-    if (o->bare && (o->qos || o->witnesses))
-        usage_fail("--bare is for QoS 0 and has no witnesses");
+    if (o->bare && (o->qos || o->witnesses || o->websocket))
+        usage_fail("--bare is for QoS 0 and has no witnesses, and no --websocket");
     if (o->password && !o->username && o->version != 5)
         usage_fail("--password wants --username as well, before MQTT 5");
 }

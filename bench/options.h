@@ -29,6 +29,7 @@ struct options {
     uint32_t gather_us;
     double rate; /* a second, all clients together; 0: no pace */
     double seconds, warmup_s, timeout_s, ping_every_s;
+    bool websocket;
     bool own_topics, commands, no_publish, hold, bare;
     bool json, quiet;
     uint64_t given; /* bit i: row i of the table was on the command line */

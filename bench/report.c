@@ -135,12 +135,13 @@ static bool witnesses_go_first(const struct load *load)
 static void json_head(const struct load *load)
 {
     const struct options *o = &load->options;
-    printf("{\"scenario\": \"%s\", \"bare\": %s, \"version\": \"%s\", \"qos\": %u, "
-           "\"payload\": %u, \"window\": %u, \"rate\": %.12g, \"clients\": %u, "
-           "\"connections\": %u, \"witnesses\": %u, \"witnesses_first\": %s, \"threads\": %u, ",
-           o->scenario, o->bare ? "true" : "false", version_text(o), o->qos, o->payload_bytes,
-           o->rate > 0 ? 0 : o->window, o->rate, o->clients, load->client_count, o->witnesses,
-           witnesses_go_first(load) ? "true" : "false", load->crew);
+    printf(
+        "{\"scenario\": \"%s\", \"bare\": %s, \"websocket\": %s, \"version\": \"%s\", \"qos\": %u, "
+        "\"payload\": %u, \"window\": %u, \"rate\": %.12g, \"clients\": %u, "
+        "\"connections\": %u, \"witnesses\": %u, \"witnesses_first\": %s, \"threads\": %u, ",
+        o->scenario, o->bare ? "true" : "false", o->websocket ? "true" : "false", version_text(o),
+        o->qos, o->payload_bytes, o->rate > 0 ? 0 : o->window, o->rate, o->clients,
+        load->client_count, o->witnesses, witnesses_go_first(load) ? "true" : "false", load->crew);
 }
 
 void report_json(const struct load *load, const struct result *r)
@@ -309,7 +310,8 @@ void report_text(const struct load *load, const struct result *r)
     if (o->bare)
         printf(", no MQTT");
     else
-        printf(", MQTT %s, QoS %u", version_text(o), o->qos);
+        printf(", MQTT %s%s, QoS %u", version_text(o), o->websocket ? " over WebSocket" : "",
+               o->qos);
     printf(", %u bytes", o->payload_bytes);
     if (o->rate > 0 && load->scenario->rate_text)
         printf(", open loop: %.12g %s a second", o->rate, load->scenario->rate_text);

@@ -107,6 +107,17 @@ def test_every_scenario_loses_nothing_and_its_figures_add_up(broker, name, optio
     assert result["latency_us"]["count"] > 0
 
 
+@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("options", ["", "--qos 2 --version 5 --payload 70000 --threads 2"])
+@pytest.mark.config(**LOSSLESS, protocol="websockets")
+def test_every_scenario_runs_over_websocket_too(broker, name, options):
+    arguments, _, connections = SCENARIOS[name]
+    result = run(broker, f"{name} {arguments} {options} --websocket")
+    check_sums(result)
+    assert result["websocket"] is True and result["per_second"] > 0
+    assert result["connections"] == connections + (name == "retained" and "threads" in options)
+
+
 @pytest.mark.config(**LOSSLESS)
 def test_a_message_of_a_fanout_arrives_everywhere(broker):
     result = run(broker, "fanout --clients 7 --groups 2 --threads 2")
@@ -227,8 +238,11 @@ def test_a_broker_that_stops_for_a_moment_has_all_of_that_moment_against_it(brok
     assert result["latency_us"]["p90"] > 300_000
 
 
-@pytest.mark.config(**LOSSLESS, sys_interval=1, fresh=True)
-def test_a_pid_gives_cpu_memory_and_loop_delay(broker):
+@pytest.mark.parametrize("transport", [
+    pytest.param("", marks=pytest.mark.config(**LOSSLESS, sys_interval=1, fresh=True)),
+    pytest.param("--websocket", marks=pytest.mark.config(**LOSSLESS, sys_interval=1, fresh=True, protocol="websockets")),
+])
+def test_a_pid_gives_cpu_memory_and_loop_delay(broker, transport):
     """The clock is turned so that $SYS is published: the broker's seconds are ours to give."""
     turning = threading.Event()
 
@@ -238,7 +252,7 @@ def test_a_pid_gives_cpu_memory_and_loop_delay(broker):
     turner = threading.Thread(target=turn)
     turner.start()
     try:
-        result = run(broker, f"telemetry --clients 50 --rate 500 --pid {broker.process.pid}",
+        result = run(broker, f"telemetry --clients 50 --rate 500 --pid {broker.process.pid} {transport}",
                      moment="--seconds 2 --warmup 0.2")
     finally:
         turning.set()
@@ -345,6 +359,16 @@ def test_the_broker_wants_a_login(broker):
     said = fails(f"pairs --clients 1 --port {broker.port}")
     assert "not authorized" in said and "--username" in said
     assert "0x87" in fails(f"pairs --clients 1 --version 5 --port {broker.port}")
+
+
+def test_the_listener_is_not_for_websocket(broker):
+    said = fails(f"pairs --clients 1 --websocket --port {broker.port}")
+    assert "WebSocket listener" in said and "without --websocket" in said
+
+
+@pytest.mark.config(protocol="websockets")
+def test_the_listener_is_for_websocket_only(broker):
+    assert "wants --websocket" in fails(f"pairs --clients 1 --port {broker.port}")
 
 
 @pytest.mark.config(max_connections=5)
