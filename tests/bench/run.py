@@ -399,6 +399,9 @@ def half_rows(rows):
         table.append([f"{scenario.name}: p99 (us) at {rate or 0:,.0f} a second", spread(ours, "{:.0f}"),
                       spread(peer, "{:.0f}"), spread(ratios(ours, peer), "{:.2f}"),
                       verdict(median(ratios(ours, peer)), HALF_P99_AIM)])
+        late = [values(results.get(n), "late_us", "p99") for n in ("dunlin", "mosquitto")]
+        table.append([f"{scenario.name}: the load tool itself was late, p99 (us)",
+                      *(spread(figures, "{:.0f}") for figures in late), "", ""])
     return table
 
 
