@@ -59,7 +59,7 @@ struct client;
     X(retried, "connections that could not be made and were tried again") \
     X(timeouts, "connections that were not made within --timeout")        \
     X(timeouts_again, "of them: clients that had timed out before")       \
-    X(stalled, "windows opened again after a second without progress")    \
+    X(stalled, "a window opened or a cycle given up without progress")    \
     X(unanswered, "PINGREQ that have no PINGRESP")
 
 struct counts {

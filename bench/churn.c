@@ -3,11 +3,14 @@
  *
  * With --no-publish a cycle is connect, subscribe, close. --clients is how many are in a cycle at
  * once; with --rate so many cycles begin each second, and their time is counted from when they were
- * due. Each cycle has a client id of its own, and a sequence number.
+ * due. Each cycle has a client id of its own, and a sequence number. One that does not get what it waits
+ * for within --timeout is given up, and counted as stalled.
  */
 #include <string.h>
 
 #include "bench/bench.h"
+
+#define CHECK_NS (SECOND_NS / 10)
 
 struct record {
     uint32_t run;
@@ -25,16 +28,36 @@ static void churn_plan(struct worker *w)
     w->opens.per_second = o->rate * w->client_count / o->clients;
 }
 
-static void cycle_end(struct client *c)
+static void cycle_next(struct client *c)
 {
-    struct worker *w = c->worker;
-    worker_record(w, c->since_ns);
-    count_add(&w->counts.cycles, 1);
     client_close(c);
     c->generation++;
     c->since_ns = 0;
-    if (w->phase < PHASE_DRAIN)
-        worker_queue(w, c);
+    if (c->worker->phase < PHASE_DRAIN)
+        worker_queue(c->worker, c);
+}
+
+static void cycle_end(struct client *c)
+{
+    worker_record(c->worker, c->since_ns);
+    count_add(&c->worker->counts.cycles, 1);
+    cycle_next(c);
+}
+
+static void churn_turn(struct worker *w)
+{
+    uint64_t now_ms = (w->now_ns - w->load->start_ns) / 1000000;
+    uint64_t age_ms = (uint64_t)(w->load->options.timeout_s * 1000);
+    if (w->phase >= PHASE_DRAIN || w->now_ns - w->checked_ns < CHECK_NS)
+        return;
+    w->checked_ns = w->now_ns;
+    for (uint32_t i = 0; i < w->client_count; i++) {
+        struct client *c = &w->clients[i];
+        if (c->state != CLIENT_READY || now_ms < c->opened_ms + age_ms)
+            continue;
+        count_add(&w->counts.stalled, 1);
+        cycle_next(c);
+    }
 }
 
 static void churn_on_connack(struct client *c, const struct frame *frame)
@@ -50,6 +73,7 @@ static void churn_on_ready(struct client *c)
     const struct options *o = &c->worker->load->options;
     struct record record = {c->worker->load->run, c->number, c->generation, 0};
     char topic[TEXT_MAX];
+    c->index = 0;
     if (o->no_publish) {
         cycle_end(c);
         return;
@@ -80,10 +104,8 @@ static void cycle_disconnect(struct client *c)
 static void cycle_proceed(struct client *c, uint32_t has)
 {
     c->index |= has;
-    if (c->index != 3)
-        return;
-    c->index = 0;
-    cycle_disconnect(c);
+    if (c->index == 3)
+        cycle_disconnect(c);
 }
 
 static void churn_on_publish(struct client *c, const struct publish *publish)
@@ -112,6 +134,7 @@ static void churn_on_ack(struct client *c, const struct frame *frame)
 
 const struct behaviour churn_behaviour = {
     .plan = churn_plan,
+    .turn = churn_turn,
     .on_connack = churn_on_connack,
     .on_ready = churn_on_ready,
     .on_publish = churn_on_publish,

@@ -61,7 +61,8 @@ static const struct option_row rows[] = {
     {"opening", "N", TYPE_U32, AT(opening), 0, 1 << 24, "32", NULL,
      "connections being made at once, in each thread; 0: all. Not with a rate, and not in a storm"},
     {"timeout", "S", TYPE_REAL, AT(timeout_s), 0.1, 1e6, "30", NULL,
-     "a connection that takes longer is tried again; a step without progress for so long is over"},
+     "a connection that takes longer is tried again, as is a cycle of churn; a step without "
+     "progress for so long is over"},
     {"keepalive", "S", TYPE_U32, AT(keepalive_s), 0, 65535, "60", NULL,
      "of the clients; the scenarios that hold connections send PINGREQ when three quarters are up"},
     {"witnesses", "N", TYPE_U32, AT(witnesses), 0, 1000, NULL, NULL,

@@ -169,6 +169,14 @@ def test_pings_that_are_never_answered_are_told(spoil):
     assert result["pongs"] == result["pings"] - dropped
 
 
+@pytest.mark.parametrize("options", ["", "--qos 1 --version 5"])
+def test_cycles_whose_message_is_lost_are_given_up_and_others_follow(spoil, options):
+    result, dropped = spoil(PUBLISH, Faulty.drop, f"churn --clients 2 --timeout 0.2 {options}")
+    assert wrong(result) == {"lost": dropped} and dropped > 2
+    assert result["cycles"] == result["delivered"] > 2 * EVERY
+    assert dropped - 2 <= result["stalled"] <= dropped  # those of the last moment are not given up
+
+
 @pytest.mark.parametrize("arguments, step", [("scale --clients 100 --rate 0", "messages"),
                                              ("retained --clients 2 --topics 100", "replay"),
                                              ("subscribe --clients 2 --filters 100", "prove")])
