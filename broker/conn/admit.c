@@ -26,6 +26,7 @@
 #define ADMITS_FROM_RING 16u
 #define RING_SHARE 2
 #define PASSED_OVER 256u
+#define PLACES_KEPT 64u /* of an empty ring */
 
 static void admit_read(struct worker *worker, struct connection *connection)
 {
@@ -98,6 +99,8 @@ void admit_turn(struct worker *worker)
     admission->at_once = 0;
     if (admission->ring.count)
         admit_from_ring(worker);
+    if (admission->ring.count == 0 && admission->ring.cap > PLACES_KEPT)
+        ring_fini(&admission->ring);
     worker->reactor->is_crowded = admission->ring.count > 0;
     worker->reactor->has_more_work |= worker->reactor->is_crowded;
 }

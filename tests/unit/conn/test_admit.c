@@ -98,6 +98,7 @@ static void many_come_in_a_few_each_turn_oldest_first(void **state)
     }
     assert_true(harness_metric(crowd->h, METRIC_ADMITTED_LATE) > NEWCOMERS / 2);
     finish(crowd->h);
+    assert_int_equal(harness_worker(crowd->h, 0)->admission.ring.cap, 0); /* the places are free */
     crowd_free(crowd);
 }
 
