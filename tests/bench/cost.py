@@ -3,7 +3,8 @@
 
 Each scenario of dunlin-bench runs twice, short and long, against a broker under valgrind (callgrind
 with its model of the caches); what the long run had more, divided by the messages that it had more, is
-the price of one, without starting and connecting. Instructions, allocations, locks and atomics are
+the price of one, without starting and connecting. Those that end by themselves (storm, subscribe,
+retained, scale) have more clients, filters or messages in the long run, not more time. Instructions, allocations, locks and atomics are
 exact and the same on any machine; misses are those of the model, a core with 32 KiB and 1 MiB. System calls are counted by the
 kernel, in a run of its own without valgrind.
 
@@ -14,7 +15,7 @@ kernel, in a run of its own without valgrind.
     atomics        instructions with a lock prefix, and xchg with memory, in the broker itself
     system calls   perf stat -e raw_syscalls:sys_enter (as root)
 
-As root for the system calls; without, their column stays empty.
+As root for the system calls; without, and of scenarios that end by themselves, their column stays empty.
 """
 import argparse
 import collections
@@ -41,10 +42,22 @@ SOURCES = " --source " + run.SOURCES
 
 
 class Scenario:
-    """What dunlin-bench is told, what is counted, and with how many reactors."""
+    """What dunlin-bench is told, what is counted, and with how many reactors. `size` is for those that end by
+    themselves: an option and its value in the short run; the long run has more of it instead of more time."""
 
-    def __init__(self, name, args, unit="delivered", reactors=1):
-        self.name, self.args, self.unit, self.reactors = name, args.split(), unit, reactors
+    def __init__(self, name, args, unit="delivered", reactors=1, size=None):
+        self.name, self.args, self.unit, self.reactors, self.size = name, args.split(), unit, reactors, size
+
+    def length(self, seconds):
+        """The options that make a run as long as so many seconds would."""
+        if not self.size:
+            return ["--seconds", str(seconds)]
+        option, value = self.size
+        return ["--seconds", "1", option, str(value * seconds // SHORT_S)]
+
+    def count(self, result):
+        """Of what is counted, how many there were: a figure of the run, or that of a step."""
+        return result[self.unit] if self.unit in result else result["steps"][self.unit]["count"]
 
 
 SCENARIOS = [
@@ -61,6 +74,10 @@ SCENARIOS = [
     Scenario("connect", "churn --clients 16 --no-publish", "cycles"),
     Scenario("connect-publish", "churn --clients 16", "cycles"),
     Scenario("ping", "ping --clients 1000 --rate 4000" + SOURCES, "pongs"),
+    Scenario("storm", "storm" + SOURCES, "storm", size=("--clients", 1000)),
+    Scenario("subscribe", "subscribe", "subscribe", size=("--filters", 10000)),
+    Scenario("retained", "retained --clients 10", "set", size=("--topics", 1000)),
+    Scenario("scale", "scale --rate 1000" + SOURCES, "messages", size=("--clients", 1000)),
 ]
 
 
@@ -153,8 +170,8 @@ def valgrind(path, out, reactors):
 
 def load(options, broker, scenario, seconds):
     """One run of dunlin-bench; its JSON."""
-    argv = [options.load] + scenario.args + ["--port", str(broker.port), "--json", "--warmup", "0",
-                                             "--seconds", str(seconds)]
+    argv = [options.load] + scenario.args + ["--port", str(broker.port), "--json", "--warmup", "0"]
+    argv += scenario.length(seconds)
     done = subprocess.run(argv, capture_output=True, text=True, timeout=seconds + 120)
     if not done.stdout.strip():
         raise RuntimeError(done.stderr.strip()[-300:])
@@ -164,7 +181,7 @@ def load(options, broker, scenario, seconds):
 def profile_run(options, scenario, seconds, atomics):
     out = os.path.join(options.build, "callgrind.out")
     with valgrind(options.program, out, scenario.reactors) as broker:
-        units = load(options, broker, scenario, seconds)[scenario.unit]
+        units = scenario.count(load(options, broker, scenario, seconds))
         broker.process.send_signal(signal.SIGTERM)
         broker.process.wait(60)
     counts = read_callgrind(out, options.program, atomics, units)
@@ -211,7 +228,8 @@ def measure(options, scenario, atomics):
     short = profile_run(options, scenario, SHORT_S, atomics)
     totals, functions = longer_run(options, scenario, short, atomics).per_unit_beyond(short)
     run.progress(f"{scenario.name}: system calls")
-    calls = system_calls(options, scenario) if os.geteuid() == 0 else {}
+    can_count = os.geteuid() == 0 and not scenario.size
+    calls = system_calls(options, scenario) if can_count else {}
     run.progress("")
     return {"name": scenario.name, "args": " ".join(scenario.args), "unit": scenario.unit,
             "reactors": scenario.reactors, "totals": totals, "functions": functions, "calls": calls}

@@ -58,3 +58,16 @@ def test_scenarios_are_named_and_a_wrong_name_is_said():
     assert "pairs-qos0" in listed and len(listed) == len(set(listed))
     wrong = run("--only", "nonsense")
     assert wrong.returncode == 2 and "--list" in wrong.stderr
+
+
+def test_scenarios_that_end_by_themselves_are_made_longer_by_their_size():
+    sized = cost.Scenario("s", "subscribe", "subscribe", size=("--filters", 100))
+    assert sized.length(cost.SHORT_S)[-2:] == ["--filters", "100"]
+    assert sized.length(cost.SHORT_S * 4)[-2:] == ["--filters", "400"]
+    assert cost.Scenario("p", "pairs").length(5) == ["--seconds", "5"]
+
+
+def test_what_is_counted_is_a_figure_of_the_run_or_of_a_step():
+    result = {"delivered": 7, "steps": {"storm": {"count": 9}}}
+    assert cost.Scenario("p", "pairs").count(result) == 7
+    assert cost.Scenario("s", "storm", "storm").count(result) == 9
