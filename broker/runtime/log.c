@@ -183,6 +183,23 @@ static bool take_turn(struct log_site *site)
     }
 }
 
+bool log_counts_only(struct log_site *site, uint32_t type)
+{
+    uint32_t held_back = atomic_load_explicit(&site->held_back, memory_order_relaxed);
+    if (LIKELY(held_back == 0) || !(type & LOG_TYPES_LIMITED))
+        return false;
+    uint64_t window = atomic_load_explicit(&site->window, memory_order_relaxed);
+    if (now_s() - (uint32_t)(window >> 32) >= LOG_BURST_S || (uint32_t)window < LOG_BURST)
+        return false;
+    do {
+        if (held_back == 0) /* they were reported just now */
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(&site->held_back, &held_back, held_back + 1,
+                                                    memory_order_relaxed, memory_order_relaxed));
+    atomic_fetch_add_explicit(&log_held_back, 1, memory_order_relaxed);
+    return true;
+}
+
 /* Links a site for the report, once. */
 static void link_site(struct log_site *site, uint32_t type)
 {

@@ -86,13 +86,17 @@ void log_set_topic_sink(void (*sink)(uint32_t type, const char *line));
 void log_write(struct log_site *site, uint32_t type, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* log_line(LOG_NOTICE_, "..."): one line, rate-limited per call site, no arguments evaluated when
- * off. */
-#define log_line(type, ...)                                 \
-    do {                                                    \
-        static struct log_site log_site_here;               \
-        if (log_is_on(type))                                \
-            log_write(&log_site_here, (type), __VA_ARGS__); \
+/* Counts one more of the lines that the site holds back, if that is all there is to do: its burst is over
+   the limit, and the first such line is kept already. Any thread. */
+bool log_counts_only(struct log_site *site, uint32_t type);
+
+/* log_line(LOG_NOTICE_, "..."): one line, rate-limited per call site; no arguments evaluated when it is
+ * off, nor when the line is only counted. */
+#define log_line(type, ...)                                              \
+    do {                                                                 \
+        static struct log_site log_site_here;                            \
+        if (log_is_on(type) && !log_counts_only(&log_site_here, (type))) \
+            log_write(&log_site_here, (type), __VA_ARGS__);              \
     } while (0)
 
 #endif

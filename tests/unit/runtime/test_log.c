@@ -333,6 +333,23 @@ static void lines_held_back_are_told_by_the_text_of_the_first(void **state)
     assert_null(strstr(read_log(), "%u"));
 }
 
+static void arguments_of_lines_that_are_only_counted_are_not_evaluated(void **state)
+{
+    (void)state;
+    uint32_t evaluated = 0;
+    open_file_log();
+    uint64_t before = log_held_back_lines();
+    for (uint32_t i = 0; i < 200; i++)
+        log_line(LOG_WARNING_, "number %u", ++evaluated);
+    assert_int_equal(evaluated, LOG_BURST + 1); /* the first of those held back is kept */
+    assert_int_equal(log_held_back_lines() - before, 100);
+    clock_turn_ms(LOG_BURST_S * 1000);
+    log_report_held_back();
+    assert_int_equal(count(read_log(), "number 101 (99 more like this were held back)\n"), 1);
+    log_line(LOG_WARNING_, "number %u", ++evaluated);
+    assert_int_equal(evaluated, LOG_BURST + 2);
+}
+
 static void what_an_operator_switches_on_is_never_held_back(void **state)
 {
     (void)state;
@@ -465,6 +482,7 @@ int main(void)
         TEST(burst_is_held_back_and_the_next_line_says_how_much),
         TEST(other_places_are_not_held_back_with_it),
         TEST(lines_held_back_are_told_by_the_text_of_the_first),
+        TEST(arguments_of_lines_that_are_only_counted_are_not_evaluated),
         TEST(what_an_operator_switches_on_is_never_held_back),
         TEST(opening_again_follows_a_file_that_was_rotated),
         TEST(a_file_that_cannot_be_opened_changes_nothing),
