@@ -438,7 +438,8 @@ static void flow_on_ack(struct client *c, const struct frame *frame)
 
 /* ---- turns ---- */
 
-/* Opens a window whose messages were lost, after a second without progress. */
+/* Opens a window whose messages were lost, after a second without progress. What was not acknowledged
+   stays in flight all the same: the broker may be slow, and its Receive Maximum holds [MQTT-3.3.4-7]. */
 static void publisher_unstall(struct publisher *p, const struct flow *f)
 {
     uint32_t progress = (uint32_t)(p->acked + p->done);
@@ -447,7 +448,9 @@ static void publisher_unstall(struct publisher *p, const struct flow *f)
     if (!stuck || p->client->blocked)
         return;
     count_add(&p->client->worker->counts.stalled, 1);
-    p->floor = p->done = p->acked = p->sent;
+    p->floor = p->done = p->sent;
+    if (!f->qos)
+        p->acked = p->sent;
     p->progress = (uint32_t)(p->acked + p->done);
     if (p->arrived)
         memset(p->arrived, 0, f->window * sizeof *p->arrived);

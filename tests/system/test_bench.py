@@ -24,7 +24,8 @@ END_S = 120
 LATENCY = {"count", "p50", "p90", "p99", "p999", "max"}
 COUNTERS = """ready connected sent acked expected delivered duplicate disordered foreign pings pongs cycles filters
 replays refused closed retried timeouts timeouts_again stalled unanswered lost unacked""".split()
-TROUBLE = """duplicate disordered foreign refused closed retried timeouts timeouts_again stalled unanswered lost
+# Not "stalled", a second without progress: that may well be the machine's.
+TROUBLE = """duplicate disordered foreign refused closed retried timeouts timeouts_again unanswered lost
 unacked""".split()
 LOSSLESS = {"max_queued_messages": 0, "max_inflight_messages": 0}
 
@@ -135,10 +136,9 @@ def test_sensors_that_are_held_stay_with_a_subscription_of_their_own_each(broker
         c = connect("looks")
         c.subscribe("$SYS/broker/subscriptions/count")
         broker.settle()
-        c.sync()
-        c.inbox.clear()  # what was retained may be older
         broker.turn(1100)
-        c.expect_publish(payload=str(subscriptions + 1).encode())
+        while c.expect_publish().payload != str(subscriptions + 1).encode():
+            pass  # what was retained may be older
         assert process.poll() is None
         process.stdin.close()
         assert process.wait(END_S) == 0
@@ -306,10 +306,13 @@ def test_progress_is_for_terminals(broker, quiet):
     assert ("rest: " in said) == (quiet == "")
 
 
-def test_interrupt_ends_early_with_a_report(broker):
+def test_interrupt_ends_early_with_a_report(broker, connect):
+    watcher = connect("watches")
+    watcher.subscribe("bench/#")
     process = subprocess.Popen([TOOL, *f"pairs --clients 2 --port {broker.port} --seconds 100 --json".split()],
                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
-    time.sleep(1.5)
+    watcher.expect_publish()
+    watcher.close()
     process.send_signal(signal.SIGINT)
     result = json.loads(process.communicate(timeout=END_S)[0])
     assert result["stopped"] and result["lost"] == 0 and result["sent"] > 0

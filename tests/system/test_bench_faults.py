@@ -186,6 +186,6 @@ def test_a_step_is_not_complete_because_others_came_twice(spoil, arguments, step
         if proxy.seen[PUBLISH] % (2 * EVERY):
             return packet + packet
         return Faulty.drop(proxy, packet, held)
-    result, dropped = spoil(PUBLISH, fault, arguments + " --timeout 0.5")
+    result, dropped = spoil(PUBLISH, fault, arguments + " --timeout 2")
     assert 0 < result["lost"] <= dropped and result["duplicate"] > 0  # some that clear what is retained, too
     assert not result["steps"][step]["complete"]
