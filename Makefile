@@ -13,6 +13,7 @@
 ## make fuzz        fuzzes with libFuzzer; T="topic" a target or some (default: all), S=60 seconds for each, J=1 at a time
 ## make soak        clients of every bad kind for MINUTES=10, after which nothing may be left; SEED=, FLAVOUR=asan or tsan
 ## make bench       benchmarks, with mosquitto beside it if it is installed
+## make peers       what other brokers cost, those that are installed; ARGS="--quick --node-modules DIR"
 ## make cost        what a message costs, by function: instructions, misses, allocations, atomics; ARGS="--only pairs"
 ## make bench-report  curves of cost, memory and latency from 100 sessions to 1000000, into docs/; ARGS="--redraw"; SET=1 as for scale
 ## make scale       N=1000000 real connections to one broker, and what they cost; SET=1 sets sysctls for it, ARGS="--json F"
@@ -177,6 +178,10 @@ bench: $B/dunlin bench-bins
 	@set -e; for bench in $(BENCH_BIN); do echo "== $$bench"; $$bench; done
 	/usr/bin/python3 tests/bench/run.py --quick --build $B
 
+peers: ; @tests/check/packages build
+	@$(MAKE) all
+	@/usr/bin/python3 tests/bench/peers.py --build $B $(ARGS)
+
 bench-report: ; @tests/check/packages build bench
 	@$(MAKE) all
 	@/usr/bin/python3 tests/bench/report.py --build $B $(if $(SET),--set) $(ARGS)
@@ -218,6 +223,6 @@ help:
 	@sed -nE "s,^##( |$$),,p" Makefile
 
 .PHONY: all unit-bins bench-bins run test conformance conformance-mutants conformance-random asan tsan check fuzz soak \
-        bench bench-report cost scale install uninstall clean help
+        bench bench-report peers cost scale install uninstall clean help
 .SECONDARY:
 -include $(shell find $B/obj -name '*.d' 2>/dev/null)

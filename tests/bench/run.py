@@ -147,6 +147,7 @@ class Broker:
         core = cores()[0] if self.pinned else None
         self.process = spawn(self.argv(self.folder.name), core, stdin=subprocess.DEVNULL,
                              stdout=self.log, stderr=self.log)
+        self.pid = self.process.pid
         self.await_port()
         return self
 
@@ -212,7 +213,7 @@ def run_load(options, broker, scenario):
     if options.quick:
         seconds = min(seconds, 2)
     argv = [options.load] + scenario.args + [
-        "--port", str(broker.port), "--pid", str(broker.process.pid), "--json",
+        "--port", str(broker.port), "--pid", str(broker.pid), "--json",
         "--seconds", str(seconds), "--warmup", str(1 if scenario.kind == "idle" else options.warmup)]
     argv += broker.extra_args()
     if options.gather:
