@@ -109,7 +109,7 @@ def test_every_scenario_loses_nothing_and_its_figures_add_up(broker, name, optio
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-@pytest.mark.parametrize("options", ["", "--qos 2 --version 5 --payload 70000 --threads 2"])
+@pytest.mark.parametrize("options", ["", "--qos 2 --version 5 --threads 2"])
 @pytest.mark.config(**LOSSLESS, protocol="websockets")
 def test_every_scenario_runs_over_websocket_too(broker, name, options):
     arguments, _, connections = SCENARIOS[name]
@@ -117,6 +117,13 @@ def test_every_scenario_runs_over_websocket_too(broker, name, options):
     check_sums(result)
     assert result["websocket"] is True and result["per_second"] > 0
     assert result["connections"] == connections + (name == "retained" and "threads" in options)
+
+
+@pytest.mark.config(**LOSSLESS, protocol="websockets")
+def test_messages_longer_than_64_kib_travel_over_websocket_too(broker):
+    result = run(broker, "pairs --clients 1 --window 1 --qos 2 --version 5 --payload 70000 --websocket")
+    check_sums(result)
+    assert result["sent"] == result["delivered"] > 0
 
 
 @pytest.mark.config(**LOSSLESS)
