@@ -50,10 +50,9 @@ static const char *connect_advice(const struct client *c, int error)
     default:
         if (client_options(c)->websocket)
             return "is it a WebSocket listener, without TLS? Plain MQTT is without --websocket. "
-                   "The "
-                   "broker's log may say why";
-        return "is it an MQTT listener, without TLS? One for WebSocket wants --websocket. The "
-               "broker's log may say why";
+                   "The broker's log may say why";
+        return "is it an MQTT listener, without TLS? One for WebSocket wants --websocket. "
+               "The broker's log may say why";
     }
 }
 

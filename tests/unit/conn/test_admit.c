@@ -142,7 +142,7 @@ static void few_do_not_wait(void **state)
     harness_free(h);
 }
 
-static void while_they_wait_listeners_accept_few(void **state)
+static void while_they_wait_the_reactor_is_crowded(void **state)
 {
     (void)state;
     struct crowd *crowd = crowd_new(harness_new(1, ""));
@@ -358,7 +358,7 @@ int main(void)
         cmocka_unit_test(when_time_is_over_one_comes_in_each_turn),
         cmocka_unit_test(who_is_here_is_answered_before_them),
         cmocka_unit_test(few_do_not_wait),
-        cmocka_unit_test(while_they_wait_listeners_accept_few),
+        cmocka_unit_test(while_they_wait_the_reactor_is_crowded),
         cmocka_unit_test(what_they_send_while_they_wait_is_read_with_the_rest),
         cmocka_unit_test(those_that_leave_while_they_wait_are_noticed),
         cmocka_unit_test(an_end_that_comes_with_the_last_words_is_noticed),

@@ -168,6 +168,21 @@ static void at_most_64_are_accepted_in_a_turn(void **state)
     close_many(clients, 100);
 }
 
+static void few_are_accepted_while_newcomers_wait(void **state)
+{
+    struct fixture *f = *state;
+    int clients[100];
+    must_open_on(f, 0);
+    connect_many(f->port, clients, 100);
+    f->group->reactors[0].is_crowded = true;
+    turn(f, 0);
+    assert_in_range(f->accepted[0].count, 1, LISTENER_ACCEPTS_PER_TURN / 8);
+    f->group->reactors[0].is_crowded = false;
+    turn(f, 0);
+    assert_true(f->accepted[0].count > LISTENER_ACCEPTS_PER_TURN);
+    close_many(clients, 100);
+}
+
 static void reactors_share_a_port_and_its_connections(void **state)
 {
     struct fixture *f = *state;
@@ -702,6 +717,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         BY_HAND(accepted_sockets_are_non_blocking_and_close_on_exec),
         BY_HAND(at_most_64_are_accepted_in_a_turn),
+        BY_HAND(few_are_accepted_while_newcomers_wait),
         BY_HAND(reactors_share_a_port_and_its_connections),
         BY_HAND(disarmed_listeners_accept_nothing_until_armed_again),
         BY_HAND(all_addresses_take_ipv4_and_report_it_as_ipv4),
