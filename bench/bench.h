@@ -117,7 +117,7 @@ struct client {
     int fd;
     uint32_t number;     /* among all clients */
     uint32_t index;      /* flows: among its kind in its group; else the scenario's own */
-    uint32_t generation; /* churn: each cycle has a client id of its own */
+    uint32_t generation; /* churn: each cycle has a client id and a topic of its own */
     uint16_t packet_id;  /* the last one used */
     uint8_t role, state; /* enum client_role, client_state */
     bool dirty, blocked, awaiting, timed_out;

@@ -3,8 +3,9 @@
  *
  * With --no-publish a cycle is connect, subscribe, close. --clients is how many are in a cycle at
  * once; with --rate so many cycles begin each second, and their time is counted from when they were
- * due. Each cycle has a client id of its own, and a sequence number. One that does not get what it waits
- * for within --timeout is given up, and counted as stalled.
+ * due. Each cycle has a client id and a topic of its own, so that nothing reaches a connection that the
+ * broker has not seen end yet, and a sequence number. One that does not get what it waits for within
+ * --timeout is given up, and counted as stalled.
  */
 #include <string.h>
 

@@ -285,14 +285,19 @@ void client_subscribe(struct client *c, const char *filter, int qos)
     client_mark(c);
 }
 
+static void topic_write(char topic[TEXT_MAX], uint32_t run, uint32_t number)
+{
+    snprintf(topic, TEXT_MAX, "bench/%08x/%06x", run, number & 0xffffff);
+}
+
 void load_topic(const struct load *load, uint32_t number, char topic[TEXT_MAX])
 {
-    snprintf(topic, TEXT_MAX, "bench/%08x/%06x", load->run, number & 0xffffff);
+    topic_write(topic, load->run, number);
 }
 
 void client_topic(const struct client *c, char topic[TEXT_MAX])
 {
-    load_topic(c->worker->load, c->number, topic);
+    topic_write(topic, c->worker->load->run + c->generation, c->number);
 }
 
 /* ---- the beginning of a connection ---- */

@@ -6,6 +6,7 @@ import pathlib
 import socket
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -15,6 +16,7 @@ pytestmark = [pytest.mark.ours, pytest.mark.config(max_queued_messages=0, max_in
 
 TOOL = pathlib.Path(brokers.BINARY).parent / "dunlin-bench"
 PUBLISH, PUBACK, PINGRESP = 3, 4, 13
+DISCONNECT = b"\xe0\0"
 EVERY = 10  # one in ten goes wrong
 
 
@@ -37,10 +39,11 @@ def take_packets(data):
 
 class Faulty:
     """Between clients and a broker. `fault` makes of every tenth packet of a kind what is sent on instead; from
-    a list that it keeps, one for each connection, it may take what it held back."""
+    a list that it keeps, one for each connection, it may take what it held back. The end of a client reaches the
+    broker `late`: in seconds."""
 
-    def __init__(self, port, kind, fault):
-        self.port, self.kind, self.fault = port, kind, fault
+    def __init__(self, port, kind, fault, late=0):
+        self.port, self.kind, self.fault, self.late = port, kind, fault, late
         self.seen = collections.Counter()
         self.done = 0
         self.lock = threading.Lock()
@@ -64,6 +67,8 @@ class Faulty:
         try:
             while got := source.recv(65536):
                 if held is None:
+                    if got.endswith(DISCONNECT):
+                        time.sleep(self.late)
                     target.sendall(got)
                     continue
                 data += got
@@ -84,6 +89,10 @@ class Faulty:
     def drop(self, _packet, _held):
         self.done += 1
         return b""
+
+    def keep(self, packet, _held):
+        self.done += 1
+        return packet
 
     def double(self, packet, _held):
         self.done += 1
@@ -108,8 +117,8 @@ def spoil(broker):
     """Runs the tool against this broker with a fault between them: its JSON, and how often it happened."""
     made = []
 
-    def run(kind, fault, arguments, *, status=3, seconds=0.5):
-        proxy = Faulty(broker.port, kind, fault)
+    def run(kind, fault, arguments, *, status=3, seconds=0.5, late=0):
+        proxy = Faulty(broker.port, kind, fault, late)
         made.append(proxy)
         port = proxy.listener.getsockname()[1]
         done = subprocess.run([TOOL, *arguments.split(), "--port", str(port), "--json", "--seconds", str(seconds),
@@ -172,10 +181,15 @@ def test_pings_that_are_never_answered_are_told(spoil):
 
 @pytest.mark.parametrize("options", ["", "--qos 1 --version 5"])
 def test_cycles_whose_message_is_lost_are_given_up_and_others_follow(spoil, options):
-    result, dropped = spoil(PUBLISH, Faulty.drop, f"churn --clients 2 --timeout 0.2 {options}", seconds=2)
+    result, dropped = spoil(PUBLISH, Faulty.drop, f"churn --clients 2 --timeout 1 {options}", seconds=3)
     assert wrong(result) == {"lost": dropped} and dropped > 0
     assert result["cycles"] == result["delivered"] > EVERY
     assert dropped - 2 <= result["stalled"] <= dropped  # those of the last moment are not given up
+
+
+def test_a_cycle_does_not_reach_the_one_before_it_that_the_broker_has_not_seen_end(spoil):
+    result, tenths = spoil(PUBLISH, Faulty.keep, "churn --clients 2", status=0, late=0.05)
+    assert not wrong(result) and tenths == result["sent"] // EVERY > 0
 
 
 @pytest.mark.parametrize("arguments, step", [("scale --clients 100 --rate 0", "messages"),
