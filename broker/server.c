@@ -176,6 +176,7 @@ static void make_tables(struct server *server)
 {
     struct broker *broker = &server->broker;
     uint32_t count = broker->group->count;
+    hash_seed_choose();
     slots_init(&broker->slots);
     broker->index = index_new(INDEX_SHARDS, &broker->slots, count);
     broker->retained = retained_new(RETAINED_SHARDS);

@@ -120,6 +120,36 @@ static void hash_of_nothing_is_a_hash(void **state)
     assert_true(hash_bytes(SLICE_LIT("a")) != hash_bytes(SLICE_LIT("b")));
 }
 
+/* 100 names that a table of 256 buckets has in one of them. */
+static void names_chosen_to_fall_on_one_another_do_not_with_another_seed(void **state)
+{
+    (void)state;
+    bool is_hit[256] = {false};
+    uint32_t hit = 0;
+    for (uint32_t number = 0, found = 0; found < 100; number++) {
+        struct slice name = slice_of((const uint8_t *)&number, sizeof(number));
+        hash_seed = 0;
+        if (hash_bytes(name) % 256 != 7)
+            continue;
+        found++;
+        hash_seed = 1;
+        hit += !is_hit[hash_bytes(name) % 256];
+        is_hit[hash_bytes(name) % 256] = true;
+    }
+    hash_seed = 0;
+    assert_in_range(hit, 60, 100); /* 83 by chance */
+}
+
+static void a_seed_that_is_chosen_is_another_each_time(void **state)
+{
+    (void)state;
+    hash_seed_choose();
+    uint64_t first = hash_seed;
+    hash_seed_choose();
+    assert_true(first != hash_seed && first != 0);
+    hash_seed = 0;
+}
+
 static void every_error_has_a_text(void **state)
 {
     (void)state;
@@ -138,6 +168,8 @@ int main(void)
         cmocka_unit_test(lists_keep_order_and_forgive_unlinking_twice),
         cmocka_unit_test(last_reference_is_told_to_exactly_one),
         cmocka_unit_test(hash_of_nothing_is_a_hash),
+        cmocka_unit_test(names_chosen_to_fall_on_one_another_do_not_with_another_seed),
+        cmocka_unit_test(a_seed_that_is_chosen_is_another_each_time),
         cmocka_unit_test(every_error_has_a_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
