@@ -144,11 +144,10 @@ uint16_t aliases_out(struct aliases **aliases, uint16_t max, struct slice topic,
         return 0;
     struct alias_side *out = &all->out;
     uint64_t hash = hash_bytes(topic);
-    uint16_t *place = out->places ? side_find(out, hash, topic) : NULL;
-    if (place && *place) {
-        *is_known = true;
-        return *place;
-    }
+    uint16_t known = out->places ? *side_find(out, hash, topic) : 0;
+    *is_known = known != 0;
+    if (known)
+        return known;
     if (out->used == max || !out_make_room(out, max) || !alias_set(&out->items[out->used], topic))
         return 0;
     out->used++;

@@ -34,7 +34,7 @@ struct coming {
     struct list link;          /* in the worker's list of them */
     uint32_t slot;
     struct stash *stash_first, **stash_last;
-    struct move *moves_first, **moves_last; /* requests for it, by whomever */
+    struct moves moves; /* requests for it, by whomever */
 };
 
 /* A publication for it. */
@@ -71,20 +71,21 @@ void moving_post_again(struct worker *worker)
     }
 }
 
-void moving_delay(struct move **delayed, struct move *move)
+void moving_delay(struct moves *delayed, struct move *move)
 {
-    while (*delayed) /* few: each is a connection that asks for the same session */
-        delayed = &(*delayed)->next;
     move->next = NULL;
-    *delayed = move;
+    *(delayed->first ? &delayed->last->next : &delayed->first) = move;
+    delayed->last = move;
 }
 
-void moving_post_delayed(struct worker *worker, struct move *delayed)
+void moving_post_delayed(struct worker *worker, struct moves *delayed)
 {
-    while (delayed) {
-        struct move *next = delayed->next;
-        post_move(worker, worker->reactor->index, MAIL_TAKEOVER, delayed);
-        delayed = next;
+    struct move *move = delayed->first;
+    *delayed = (struct moves){0};
+    while (move) {
+        struct move *next = move->next;
+        post_move(worker, worker->reactor->index, MAIL_TAKEOVER, move);
+        move = next;
     }
 }
 
@@ -171,7 +172,6 @@ static struct coming *coming_make(struct worker *worker, uint32_t slot)
         return NULL;
     coming->slot = slot;
     coming->stash_last = &coming->stash_first;
-    coming->moves_last = &coming->moves_first;
     list_push_back(&worker->coming, &coming->link);
     table_add(&worker->coming_by_slot, &coming->by_slot, hash_of_slot(slot));
     return coming;
@@ -186,9 +186,7 @@ static void wait_for_session(struct worker *worker, struct move *move)
         post_move(worker, worker->reactor->index, MAIL_TAKEOVER, move);
         return;
     }
-    move->next = NULL;
-    *coming->moves_last = move;
-    coming->moves_last = &move->next;
+    moving_delay(&coming->moves, move);
 }
 
 void attach_mail_takeover(struct reactor *reactor, void *payload, uint32_t bytes)
@@ -290,11 +288,7 @@ static void coming_arrived(struct worker *worker, struct session *session)
     table_remove(&worker->coming_by_slot, &coming->by_slot);
     for (struct stash *stash = coming->stash_first; stash; stash = stash->next)
         publish_to_session(worker, session, &stash->publication, &stash->wish);
-    for (struct move *move = coming->moves_first; move;) {
-        struct move *next = move->next;
-        post_move(worker, worker->reactor->index, MAIL_TAKEOVER, move);
-        move = next;
-    }
+    moving_post_delayed(worker, &coming->moves);
     coming_free(coming);
     if (worker->coming_by_slot.count == 0)
         table_fini(&worker->coming_by_slot);

@@ -14,6 +14,10 @@
     (2u + (reactor)) /* the old owner still has it, for what was sent there before */
 
 struct move;
+/* Requests that wait, in the order they came. All zero: none. */
+struct moves {
+    struct move *first, *last;
+};
 
 /* Memory for a request, to be had before anything is changed. NULL: there is none. */
 struct move *moving_new(struct worker *worker) MUST_USE;
@@ -25,9 +29,9 @@ void moving_request_take(struct worker *worker, struct move *move, struct connec
 /* Whether a session of this reactor has such requests put aside: who wants it now comes behind them,
    so that the last one keeps it. */
 bool moving_is_delayed(struct worker *worker, const struct session_ref *ref);
-/* Puts a request that has come aside; then takes up again what was put aside. */
-void moving_delay(struct move **delayed, struct move *move);
-void moving_post_delayed(struct worker *worker, struct move *delayed);
+/* Puts a request that has come aside; then takes up again what was put aside, and forgets it there. */
+void moving_delay(struct moves *delayed, struct move *move);
+void moving_post_delayed(struct worker *worker, struct moves *delayed);
 /* Sends what could not be sent for want of memory; each turn. */
 void moving_post_again(struct worker *worker);
 void moving_init(struct worker *worker);

@@ -35,7 +35,7 @@ struct spread {
     struct worker *worker;
     struct list link; /* in the worker's list of those with a publisher */
     struct connection_ref by;
-    struct move *moves;             /* of the publisher's session, that wait for the end */
+    struct moves moves;             /* of the publisher's session, that wait for the end */
     struct publication publication; /* of a message: owns a reference */
     struct index_matches matches;   /* their `extra` is the generation of who is meant */
     struct parts *parts;            /* NULL: copies stay separate */
@@ -194,7 +194,7 @@ bool spread_delays_move(struct worker *worker, const struct session *session, st
 bool spread_has_moves(struct worker *worker, const struct session *session)
 {
     const struct spread *spread = spread_of(worker, session);
-    return spread && spread->moves;
+    return spread && spread->moves.first;
 }
 
 void spread_init(struct worker *worker)
@@ -208,7 +208,7 @@ static void spread_free(struct spread *spread)
     struct worker *worker = spread->worker;
     struct connection *by = connection_find(worker, spread->by.handle, spread->by.generation);
     list_unlink(&spread->link);
-    moving_post_delayed(worker, spread->moves);
+    moving_post_delayed(worker, &spread->moves);
     if (by)
         connection_unhold(worker, by, HOLD_SPREAD);
     if (!spread->by.handle)
