@@ -125,21 +125,25 @@ static bool may_go_on(struct worker *worker, struct session *session)
 
 void replay_pump(struct worker *worker, struct session *session)
 {
-    uint32_t nodes = REPLAY_NODES_PER_TURN, messages = REPLAY_MESSAGES_PER_TURN;
+    struct retained *retained = worker->broker->retained;
+    uint32_t messages = REPLAY_MESSAGES_PER_TURN;
+    struct retained_visit visit = {
+        .now_tick = worker->reactor->now_tick,
+        .nodes = REPLAY_NODES_PER_TURN,
+    };
     while (session->replays && may_go_on(worker, session)) {
         struct replay *replay = replay_first(session);
         struct message *message;
         enum retained_step step =
-            nodes && messages ? retained_cursor_next(worker->broker->retained, replay->cursor,
-                                                     worker->reactor->now_tick, &nodes, &message)
-                              : RETAINED_AGAIN;
+            messages ? retained_cursor_next(retained, replay->cursor, &visit, &message)
+                     : RETAINED_AGAIN;
         if (step == RETAINED_AGAIN) {
             again_add(worker, session->sink);
             return;
         }
         if (step == RETAINED_END) {
             replay_free(session, replay);
-            nodes -= nodes < REPLAY_END_NODES ? nodes : REPLAY_END_NODES;
+            visit.nodes -= visit.nodes < REPLAY_END_NODES ? visit.nodes : REPLAY_END_NODES;
             continue;
         }
         messages--;

@@ -212,6 +212,7 @@ static enum err shard_insert(struct retained_shard *shard, struct retained_node 
     node->topic_bytes = message->topic_bytes;
     node->expires_tick = message->expires_tick;
     node->limbo = NULL;
+    atomic_init(&node->is_gone, false);
     memcpy(node->next + height, message->bytes, message->topic_bytes);
     atomic_store_explicit(&node->message, message_ref(message), memory_order_relaxed);
     for (uint32_t i = 0; i < height; i++)
@@ -245,6 +246,7 @@ static void shard_unlink(struct retained_shard *shard, struct epoch_participant 
     for (uint32_t i = node->height; i-- > 0;)
         atomic_store_explicit(&retained_links(shard, before[i])[i], retained_link(&node->next[i]),
                               memory_order_release);
+    atomic_store_explicit(&node->is_gone, true, memory_order_release);
     shard->bytes -= node_bytes(node);
     shard_count_message(shard, retained_node_message(node), -1);
     node->limbo = shard->gathering;

@@ -47,13 +47,23 @@ enum retained_step {
     RETAINED_END,
 };
 
-/* The next match. `*budget` counts down with each node looked at (a filter like "+/x" may pass
+/* What the walks of one turn share, on the stack: never kept beyond the turn, as it knows where in the
+   store a cursor is. Cursors may take turns; the one that was last finds its place without a search. */
+struct retained_visit {
+    uint32_t now_tick;
+    uint32_t nodes; /* that may be looked at */
+    /* The cursor's own, NULL at first: */
+    const struct retained_cursor *cursor;
+    struct retained_node *node; /* where that cursor is */
+};
+
+/* The next match. `visit->nodes` counts down with each node looked at (a filter like "+/x" may pass
    many). A filter with n literal levels looks only at what is below them; without wildcard it is
-   one look-up. Without memory for its place it gives RETAINED_AGAIN and uses up the budget. A
-   message set during the walk may or may not be given; none is given twice. */
+   one look-up. Without memory for its place it gives RETAINED_AGAIN and uses up the nodes. The store
+   may change between any two calls: a message set during the walk may or may not be given; none is
+   given twice. */
 enum retained_step retained_cursor_next(struct retained *retained, struct retained_cursor *cursor,
-                                        uint32_t now_tick, uint32_t *budget,
-                                        struct message **message);
+                                        struct retained_visit *visit, struct message **message);
 
 /* Removes expired messages, a slice at a time: looks at up to `budget` nodes from where the last
    call ended. Returns how many it removed. One caller (reactor 0). */

@@ -2,7 +2,9 @@
  * retained_cursor.c: going through all retained messages that match a filter, a slice at a time.
  *
  * A cursor remembers the shard it is in and the last topic it looked at there, nothing that could
- * dangle. Each call seeks behind that topic and looks at nodes until one matches.
+ * dangle. The first call of a turn seeks behind that topic; those that follow go on from the node
+ * itself, which the visit knows, for nothing is freed within a turn. A node that was unlinked
+ * meanwhile no longer sees what comes behind it change: then it is the topic again.
  *
  * Topics stand in byte order, not in order of levels ('!' to '.' sort before '/'):
  *
@@ -17,7 +19,7 @@
  * about as much as ten steps, so the cursor first steps CURSOR_STEPS times and seeks when it is not
  * there.
  *
- * Threads: a cursor belongs to one reactor; it reads shards without locks. Cost: O(log n) a call,
+ * Threads: a cursor belongs to one reactor; it reads shards without locks. Cost: O(log n) a turn,
  * and one count of the budget for each node looked at.
  */
 #include "route/retained_private.h"
@@ -28,7 +30,7 @@
 #define NO_PLUS SIZE_MAX
 
 struct retained_cursor {
-    uint32_t shard;          /* among those of the store; for one shard only, unused */
+    uint32_t shard;          /* among those of the store */
     bool is_one_shard;       /* both of the first levels are literal */
     bool is_inside, is_done; /* inside: `topic` is the last one looked at in this shard */
     uint32_t filter_bytes, literal_bytes; /* before the first wildcard, without the slash */
@@ -145,17 +147,23 @@ static enum verdict judge(struct slice filter, struct slice topic, struct retain
 static struct retained_shard *cursor_shard(struct retained *retained,
                                            struct retained_cursor *cursor)
 {
-    return cursor->is_one_shard
-               ? retained_shard_of(retained, slice_of(cursor->filter, cursor->filter_bytes))
-               : &retained->shards[cursor->shard];
+    if (cursor->is_one_shard && !cursor->is_inside) {
+        struct slice filter = slice_of(cursor->filter, cursor->filter_bytes);
+        cursor->shard = (uint32_t)(retained_shard_of(retained, filter) - retained->shards);
+    }
+    return &retained->shards[cursor->shard];
 }
 
-/* Where this slice begins: behind the last topic, or at the first that can match. */
+/* Where this call begins: behind the last topic, or at the first that can match. */
 static struct retained_node *cursor_begin(struct retained_shard *shard,
-                                          struct retained_cursor *cursor)
+                                          const struct retained_cursor *cursor,
+                                          const struct retained_visit *visit)
 {
     struct retained_target target = {.pieces = {slice_of(cursor->filter, cursor->literal_bytes)}};
     if (cursor->is_inside) {
+        if (visit->cursor == cursor &&
+            !atomic_load_explicit(&visit->node->is_gone, memory_order_acquire))
+            return retained_link(visit->node->next);
         target.pieces[0] = slice_of(cursor->topic, cursor->topic_bytes);
         target.is_after = true;
     }
@@ -163,7 +171,8 @@ static struct retained_node *cursor_begin(struct retained_shard *shard,
 }
 
 /* Remembers the node as looked at. False when there is no memory for its topic. */
-static bool cursor_remember(struct retained_cursor *cursor, const struct retained_node *node)
+static bool cursor_remember(struct retained_cursor *cursor, struct retained_visit *visit,
+                            struct retained_node *node)
 {
     if (node->topic_bytes > cursor->topic_cap) {
         uint32_t cap =
@@ -178,6 +187,8 @@ static bool cursor_remember(struct retained_cursor *cursor, const struct retaine
     memcpy(cursor->topic, topic.ptr, topic.len);
     cursor->topic_bytes = (uint32_t)topic.len;
     cursor->is_inside = true;
+    visit->cursor = cursor;
+    visit->node = node;
     return true;
 }
 
@@ -202,27 +213,29 @@ static struct retained_node *cursor_leap(struct retained_shard *shard, struct re
 
 /* The next match in this shard: the node; its message, or NULL, at the end of the shard or of
  * the budget. The node last looked at is *seen. */
-static struct message *shard_next(struct retained_shard *shard, struct retained_cursor *cursor,
-                                  uint32_t now_tick, uint32_t *budget, struct retained_node **seen,
+static struct message *shard_next(struct retained_shard *shard,
+                                  const struct retained_cursor *cursor,
+                                  struct retained_visit *visit, struct retained_node **seen,
                                   bool *is_end)
 {
     struct slice filter = slice_of(cursor->filter, cursor->filter_bytes);
-    struct retained_node *node = cursor_begin(shard, cursor);
+    struct retained_node *node = cursor_begin(shard, cursor, visit);
     *seen = NULL;
-    while (node && *budget > 0) {
+    while (node && visit->nodes > 0) {
         struct retained_target target;
         enum verdict verdict = judge(filter, retained_node_topic(node), &target);
         if (verdict == VERDICT_END)
             break;
-        budget_spend(budget, 1);
+        budget_spend(&visit->nodes, 1);
         *seen = node;
         struct message *message = retained_node_message(node);
-        if (verdict == VERDICT_MATCH && !retained_is_expired(message->expires_tick, now_tick))
+        if (verdict == VERDICT_MATCH &&
+            !retained_is_expired(message->expires_tick, visit->now_tick))
             return message;
-        node = verdict == VERDICT_SEEK ? cursor_leap(shard, node, &target, budget)
+        node = verdict == VERDICT_SEEK ? cursor_leap(shard, node, &target, &visit->nodes)
                                        : retained_link(node->next);
     }
-    *is_end = !node || *budget > 0;
+    *is_end = !node || visit->nodes > 0;
     return NULL;
 }
 
@@ -233,18 +246,17 @@ static void cursor_leave_shard(struct retained *retained, struct retained_cursor
 }
 
 enum retained_step retained_cursor_next(struct retained *retained, struct retained_cursor *cursor,
-                                        uint32_t now_tick, uint32_t *budget,
-                                        struct message **message)
+                                        struct retained_visit *visit, struct message **message)
 {
     while (!cursor->is_done) {
         struct retained_node *seen;
         bool is_end = false;
-        if (*budget == 0)
+        if (visit->nodes == 0)
             return RETAINED_AGAIN;
         struct message *found =
-            shard_next(cursor_shard(retained, cursor), cursor, now_tick, budget, &seen, &is_end);
-        if (!is_end && seen && !cursor_remember(cursor, seen)) {
-            *budget = 0; /* no memory: the same slice again, later */
+            shard_next(cursor_shard(retained, cursor), cursor, visit, &seen, &is_end);
+        if (!is_end && seen && !cursor_remember(cursor, visit, seen)) {
+            visit->nodes = 0; /* no memory: the same slice again, later */
             return RETAINED_AGAIN;
         }
         if (found) {
@@ -252,7 +264,7 @@ enum retained_step retained_cursor_next(struct retained *retained, struct retain
             return RETAINED_MESSAGE;
         }
         if (is_end) {
-            budget_spend(budget, 1);
+            budget_spend(&visit->nodes, 1);
             cursor_leave_shard(retained, cursor);
         }
     }

@@ -21,6 +21,7 @@ struct retained_node {
     uint32_t expires_tick;           /* that of the message; under the mutex */
     uint16_t topic_bytes;
     uint8_t height;
+    _Atomic bool is_gone; /* unlinked: what its links say is of that moment */
     struct retained_node *_Atomic next[];
 };
 

@@ -85,13 +85,13 @@ static double bench_cursor(struct bench *bench, const char *filter, bool per_nod
     uint64_t given = 0, nodes = 0, begin = clock_real_ns();
     enum retained_step step = RETAINED_AGAIN;
     while (step != RETAINED_END) {
-        uint32_t budget = 1000;
-        while ((step = retained_cursor_next(bench->retained, cursor, 1, &budget, &message)) ==
+        struct retained_visit visit = {.now_tick = 1, .nodes = 1000};
+        while ((step = retained_cursor_next(bench->retained, cursor, &visit, &message)) ==
                RETAINED_MESSAGE) {
             given++;
             message_unref(message, 1);
         }
-        nodes += 1000 - budget;
+        nodes += 1000 - visit.nodes;
     }
     BUG_ON(given == 0);
     retained_cursor_free(cursor);

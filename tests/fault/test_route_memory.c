@@ -160,8 +160,8 @@ static uint32_t retained_work(struct retained *retained, struct epoch_participan
     }
     struct retained_cursor *cursor = retained_cursor_new(SLICE_LIT("#"));
     for (uint32_t tries = 0; cursor && tries < 20; tries++) {
-        uint32_t budget = 100;
-        enum retained_step step = retained_cursor_next(retained, cursor, 1, &budget, &message);
+        struct retained_visit visit = {.now_tick = 1, .nodes = 100};
+        enum retained_step step = retained_cursor_next(retained, cursor, &visit, &message);
         if (step == RETAINED_MESSAGE)
             message_unref(message, 1);
         failed += step == RETAINED_AGAIN;

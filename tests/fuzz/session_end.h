@@ -63,9 +63,9 @@ static void clear_retained(void)
     retained_check(retained);
     retained_sweep(retained, reactor->epoch, reactor->now_tick, UINT32_MAX);
     do {
-        uint32_t budget = 1000;
+        struct retained_visit visit = {.now_tick = reactor->now_tick, .nodes = 1000};
         struct message *message = NULL;
-        step = retained_cursor_next(retained, cursor, reactor->now_tick, &budget, &message);
+        step = retained_cursor_next(retained, cursor, &visit, &message);
         if (step == RETAINED_MESSAGE) {
             BUG_ON(!retained_clear(retained, reactor->epoch, message_topic(message)));
             message_unref(message, 1);

@@ -3,8 +3,9 @@
  * while it changes.
  *
  * Topics are made of few words, among them '!' and '0', which stand before and behind '/' in byte
- * order. What a cursor owes: every matching topic that was there all the time, once; nothing twice;
- * of each topic the message of this moment.
+ * order. The store changes between two turns and, as other reactors are at work, between any two
+ * messages of one. What a cursor owes: every matching topic that was there all the time, once;
+ * nothing twice; of each topic the message of this moment.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -97,9 +98,9 @@ static uint32_t message_version(const struct message *message)
     return version;
 }
 
-static void step_set(struct model *m)
+static void model_set(struct model *m, uint32_t i)
 {
-    struct model_topic *topic = &m->topics[random_below(m, TOPICS)];
+    struct model_topic *topic = &m->topics[i];
     topic->version = ++m->versions;
     topic->expires_tick = random_below(m, 4) ? 0 : m->now_s + 1 + random_below(m, 50);
     struct message *message = model_message(m, topic);
@@ -113,9 +114,8 @@ static void model_gone(struct model *m, uint32_t i)
         m->cursors[c].always[i] = false;
 }
 
-static void step_clear(struct model *m)
+static void model_clear(struct model *m, uint32_t i)
 {
-    uint32_t i = random_below(m, TOPICS);
     struct model_topic *topic = &m->topics[i];
     bool was_there = retained_clear(m->retained, m->me, slice_str(topic->text));
     if (!was_there)
@@ -167,7 +167,8 @@ static void cursor_end(struct model_cursor *c)
     c->cursor = NULL;
 }
 
-static void cursor_gives(struct model *m, struct model_cursor *c, struct message *message)
+/* Returns which topic it was. */
+static uint32_t cursor_gives(struct model *m, struct model_cursor *c, struct message *message)
 {
     uint32_t i = 0;
     while (i < TOPICS && !slice_eq(slice_str(m->topics[i].text), message_topic(message)))
@@ -178,24 +179,48 @@ static void cursor_gives(struct model *m, struct model_cursor *c, struct message
     assert_int_equal(message_version(message), m->topics[i].version);
     assert_false(c->given[i]);
     c->given[i] = true;
+    return i;
 }
 
-static void step_cursor(struct model *m)
+/* What other reactors do before the cursor's next step: now and then to the topic that it stands on,
+ * `given`, and to those around it. */
+static void changes_within_a_turn(struct model *m, uint32_t given)
 {
-    struct model_cursor *c = &m->cursors[random_below(m, CURSORS)];
-    if (!c->cursor)
-        cursor_start(m, c);
-    uint32_t budget = 1 + random_below(m, 40);
+    if (random_below(m, 3) == 0)
+        model_clear(m, given);
+    for (uint32_t count = random_below(m, 8); count > 0; count--) {
+        uint32_t i = random_below(m, 6) ? random_below(m, TOPICS) : given;
+        if (random_below(m, 2))
+            model_set(m, i);
+        else
+            model_clear(m, i);
+    }
+    if (random_below(m, 8) == 0)
+        retained_sweep(m->retained, m->me, m->now_s, 1 + random_below(m, 50));
+}
+
+/* One turn: two cursors (or one, twice) share the visit, until one is at its end or out of nodes. */
+static void step_visit(struct model *m, bool is_changing)
+{
+    struct model_cursor *both[2];
+    for (uint32_t i = 0; i < 2; i++) {
+        both[i] = &m->cursors[random_below(m, CURSORS)];
+        if (!both[i]->cursor)
+            cursor_start(m, both[i]);
+    }
+    struct retained_visit visit = {.now_tick = m->now_s, .nodes = 1 + random_below(m, 40)};
     struct message *message;
     for (;;) {
-        enum retained_step step =
-            retained_cursor_next(m->retained, c->cursor, m->now_s, &budget, &message);
+        struct model_cursor *c = both[random_below(m, 4) == 0];
+        enum retained_step step = retained_cursor_next(m->retained, c->cursor, &visit, &message);
         if (step == RETAINED_END)
             cursor_end(c);
         if (step != RETAINED_MESSAGE)
             return;
-        cursor_gives(m, c, message);
+        uint32_t given = cursor_gives(m, c, message);
         message_unref(message, 1);
+        if (is_changing)
+            changes_within_a_turn(m, given);
     }
 }
 
@@ -216,15 +241,15 @@ static void model_run(struct model *m, uint32_t steps)
         uint32_t dice = random_below(m, 100);
         uint32_t sets = step / 3000 % 2 ? 8 : 40;
         if (dice < sets)
-            step_set(m);
+            model_set(m, random_below(m, TOPICS));
         else if (dice < 50)
-            step_clear(m);
+            model_clear(m, random_below(m, TOPICS));
         else if (dice < 65)
             step_get(m);
         else if (dice < 68)
             step_time(m);
         else
-            step_cursor(m);
+            step_visit(m, dice < 84);
         if (step % 5 == 0)
             epoch_quiescent(m->me, 3);
         if (step % 500 == 0)

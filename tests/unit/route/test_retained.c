@@ -57,15 +57,15 @@ static uint32_t store_count(struct store *store, const char *filter, const char 
 {
     struct retained_cursor *cursor = retained_cursor_new(slice_str(filter));
     struct message *message;
-    uint32_t count = 0, budget = 1000000;
-    while (retained_cursor_next(store->retained, cursor, 1, &budget, &message) ==
-           RETAINED_MESSAGE) {
+    uint32_t count = 0;
+    struct retained_visit visit = {.now_tick = 1, .nodes = 1000000};
+    while (retained_cursor_next(store->retained, cursor, &visit, &message) == RETAINED_MESSAGE) {
         count++;
         if (last)
             assert_true(slice_eq(message_topic(message), slice_str(last)));
         message_unref(message, 1);
     }
-    assert_true(budget > 0);
+    assert_true(visit.nodes > 0);
     retained_cursor_free(cursor);
     return count;
 }
@@ -170,14 +170,14 @@ static void cursor_leaps_over_what_cannot_match(void **state)
     }
     struct retained_cursor *cursor = retained_cursor_new(SLICE_LIT("x/y/+/77"));
     struct message *message;
-    uint32_t count = 0, budget = 2000; /* of 20,000 nodes */
-    while (retained_cursor_next(store->retained, cursor, 1, &budget, &message) ==
-           RETAINED_MESSAGE) {
+    uint32_t count = 0;
+    struct retained_visit visit = {.now_tick = 1, .nodes = 2000}; /* of 20,000 */
+    while (retained_cursor_next(store->retained, cursor, &visit, &message) == RETAINED_MESSAGE) {
         count++;
         message_unref(message, 1);
     }
     assert_int_equal(count, 20);
-    assert_true(budget > 0);
+    assert_true(visit.nodes > 0);
     retained_cursor_free(cursor);
 }
 
@@ -193,8 +193,8 @@ static void cursor_stops_at_its_budget_and_goes_on(void **state)
     struct message *message;
     uint32_t count = 0, stops = 0;
     for (enum retained_step step = RETAINED_AGAIN; step != RETAINED_END;) {
-        uint32_t budget = 7;
-        while ((step = retained_cursor_next(store->retained, cursor, 1, &budget, &message)) ==
+        struct retained_visit visit = {.now_tick = 1, .nodes = 7};
+        while ((step = retained_cursor_next(store->retained, cursor, &visit, &message)) ==
                RETAINED_MESSAGE) {
             count++;
             message_unref(message, 1);

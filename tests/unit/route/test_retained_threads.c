@@ -80,11 +80,11 @@ static void walker_get(struct walker *walker)
 static void walker_walk(struct walker *walker)
 {
     struct message *message;
-    uint32_t budget = 20;
+    struct retained_visit visit = {.now_tick = 1, .nodes = 20};
     if (!walker->cursor)
         walker->cursor = retained_cursor_new(SLICE_LIT("t/+/#"));
     enum retained_step step;
-    while ((step = retained_cursor_next(walker->retained, walker->cursor, 1, &budget, &message)) ==
+    while ((step = retained_cursor_next(walker->retained, walker->cursor, &visit, &message)) ==
            RETAINED_MESSAGE) {
         uint32_t n = message_check(message);
         BUG_ON(n < STAYING && walker->staying >> n & 1);
