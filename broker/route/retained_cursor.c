@@ -33,15 +33,18 @@ struct retained_cursor {
     uint32_t shard;          /* among those of the store */
     bool is_one_shard;       /* both of the first levels are literal */
     bool is_inside, is_done; /* inside: `topic` is the last one looked at in this shard */
-    uint32_t filter_bytes, literal_bytes; /* before the first wildcard, without the slash */
+    uint32_t filter_bytes;
+    uint32_t literal_bytes; /* before the first wildcard, without the slash */
+    uint32_t prefix_bytes;  /* with it; 0 when there is no wildcard */
     uint32_t topic_bytes, topic_cap;
     uint8_t *topic;
     uint8_t filter[];
 };
 
-static inline bool is_wildcard(struct slice level)
+/* In a filter that was checked a wildcard is a level of its own. */
+static inline bool is_wildcard_at(struct slice filter, size_t start)
 {
-    return level.len == 1 && (level.ptr[0] == '+' || level.ptr[0] == '#');
+    return start < filter.len && (filter.ptr[start] == '+' || filter.ptr[start] == '#');
 }
 
 static inline struct slice level_at(struct slice text, size_t start)
@@ -60,13 +63,10 @@ struct retained_cursor *retained_cursor_new(struct slice filter)
     memcpy(cursor->filter, filter.ptr, filter.len);
     uint32_t levels = 0;
     size_t start = 0;
-    for (; start <= filter.len; levels++) {
-        struct slice level = level_at(filter, start);
-        if (is_wildcard(level))
-            break;
-        start += level.len + 1;
-    }
+    for (; start <= filter.len && !is_wildcard_at(filter, start); levels++)
+        start += level_at(filter, start).len + 1;
     cursor->literal_bytes = start ? (uint32_t)start - 1 : 0;
+    cursor->prefix_bytes = start <= filter.len ? (uint32_t)start : 0;
     cursor->is_one_shard = levels >= 2 || start > filter.len;
     return cursor;
 }
@@ -118,17 +118,23 @@ static enum verdict judge_literal(struct slice topic, size_t start, size_t plus_
 }
 
 /* Does the topic match, and if not, where might be the next that does? */
-static enum verdict judge(struct slice filter, struct slice topic, struct retained_target *target)
+static enum verdict judge(const struct retained_cursor *cursor, struct slice topic,
+                          struct retained_target *target)
 {
-    size_t f = 0, t = 0, plus_end = NO_PLUS;
-    if (topic.len && topic.ptr[0] == '$' && is_wildcard(level_at(filter, 0)))
+    struct slice filter = slice_of(cursor->filter, cursor->filter_bytes);
+    /* Nearly every topic that is looked at has the prefix, and need not be taken apart there. */
+    struct slice prefix = slice_of(cursor->filter, cursor->prefix_bytes);
+    size_t f = slice_starts_with(topic, prefix) ? prefix.len : 0, t = f, plus_end = NO_PLUS;
+    if (topic.len && topic.ptr[0] == '$' && is_wildcard_at(filter, 0))
         return seek(target, SLICE_LIT("%"), slice_of("", 0), slice_of("", 0)); /* '$' + 1 */
     for (;;) {
-        struct slice want = level_at(filter, f), have = level_at(topic, t);
-        bool is_last = f + want.len == filter.len;
-        if (is_wildcard(want) && want.ptr[0] == '#')
+        bool is_wildcard = is_wildcard_at(filter, f);
+        if (is_wildcard && filter.ptr[f] == '#')
             return VERDICT_MATCH;
-        if (is_wildcard(want))
+        struct slice want = is_wildcard ? slice_of(filter.ptr + f, 1) : level_at(filter, f);
+        struct slice have = level_at(topic, t);
+        bool is_last = f + want.len == filter.len;
+        if (is_wildcard)
             plus_end = t + have.len;
         else if (!slice_eq(want, have))
             return judge_literal(topic, t, plus_end, want, is_last, target);
@@ -218,12 +224,11 @@ static struct message *shard_next(struct retained_shard *shard,
                                   struct retained_visit *visit, struct retained_node **seen,
                                   bool *is_end)
 {
-    struct slice filter = slice_of(cursor->filter, cursor->filter_bytes);
     struct retained_node *node = cursor_begin(shard, cursor, visit);
     *seen = NULL;
     while (node && visit->nodes > 0) {
         struct retained_target target;
-        enum verdict verdict = judge(filter, retained_node_topic(node), &target);
+        enum verdict verdict = judge(cursor, retained_node_topic(node), &target);
         if (verdict == VERDICT_END)
             break;
         budget_spend(&visit->nodes, 1);
