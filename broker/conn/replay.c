@@ -103,16 +103,15 @@ bool replay_stop_all(struct session *session, uint32_t budget)
     return !session->replays;
 }
 
-/* Gives one message; false when the connection closed meanwhile. */
-static bool replay_give(struct worker *worker, struct session *session, index_subscriber subscriber,
-                        struct message *message)
+/* Gives one message, and takes its reference; false when the connection closed meanwhile. */
+static bool replay_give_take(struct worker *worker, struct session *session,
+                             index_subscriber subscriber, struct message *message)
 {
-    struct publication publication = publication_of_message(message);
+    struct publication publication = publication_of_message_take(message);
     publication.flags |= MESSAGE_RETAIN;
     struct delivery_wish wish = {.subscriber = subscriber, .is_retained_replay = true};
     deliver_publication(worker, session, &publication, &wish);
     publication_fini(&publication);
-    message_unref(message, 1);
     return session->sink != NULL;
 }
 
@@ -147,7 +146,7 @@ void replay_pump(struct worker *worker, struct session *session)
             continue;
         }
         messages--;
-        if (!replay_give(worker, session, replay->subscriber, message))
+        if (!replay_give_take(worker, session, replay->subscriber, message))
             return;
     }
 }

@@ -50,6 +50,11 @@ void publication_fini(struct publication *pub)
 
 struct publication publication_of_message(struct message *message)
 {
+    return publication_of_message_take(message_ref(message));
+}
+
+struct publication publication_of_message_take(struct message *message)
+{
     return (struct publication){
         .topic = message_topic(message),
         .properties = message_properties(message),
@@ -59,7 +64,7 @@ struct publication publication_of_message(struct message *message)
         .flags = message->flags,
         .expires_tick = message->expires_tick,
         .publisher = message->publisher,
-        .message = message_ref(message),
+        .message = message,
     };
 }
 

@@ -64,6 +64,8 @@ struct message *publication_message(struct publication *pub);
 void publication_fini(struct publication *pub);
 /* A publication that speaks of an existing message; takes a reference of its own. */
 struct publication publication_of_message(struct message *message);
+/* The same with the caller's reference. */
+struct publication publication_of_message_take(struct message *message);
 
 /* The hash of the publisher's client id; 0: the broker itself. */
 static inline uint64_t publication_publisher(struct publication *pub)

@@ -60,6 +60,17 @@ static void message_outlives_its_publication_while_somebody_holds_it(void **stat
     publication_fini(&again);
 }
 
+static void publication_may_take_over_its_message(void **state)
+{
+    (void)state;
+    struct publication pub = publication_sample();
+    struct message *message = publication_message(&pub);
+    struct publication again = publication_of_message_take(message_ref(message));
+    publication_fini(&again);
+    assert_int_equal(atomic_load(&message->refs.count), 1);
+    publication_fini(&pub);
+}
+
 static void publication_without_copy_ends_quietly(void **state)
 {
     (void)state;
@@ -83,6 +94,7 @@ int main(void)
         cmocka_unit_test(copy_holds_topic_forwarded_properties_and_payload),
         cmocka_unit_test(copy_is_made_once),
         cmocka_unit_test(message_outlives_its_publication_while_somebody_holds_it),
+        cmocka_unit_test(publication_may_take_over_its_message),
         cmocka_unit_test(publication_without_copy_ends_quietly),
         cmocka_unit_test(empty_payload_and_properties_take_no_bytes),
     };
