@@ -19,6 +19,8 @@
 #include "runtime/log.h"
 #include "server.h"
 
+#define MALLOC_MAPPED_BYTES (4 << 20) /* and above: blocks that are mapped by themselves */
+
 /* Prints what is asked for and ends; false when nothing was. */
 static bool print_and_end(const struct config_args *args)
 {
@@ -193,13 +195,21 @@ static struct server *make_server(struct config *config)
     return server;
 }
 
+/* Very large blocks go back to the system when they are freed, and grow without copying. glibc raises
+   this by itself otherwise, and then keeps hundreds of MB. Below are the packets of up to 2 MB that
+   max_packet_size lets in at first: a reactor keeps room for a few, since pages that the kernel takes
+   back and gives again for each cost a hundred times more than the packet. */
+static void tune_malloc(void)
+{
+    mallopt(M_MMAP_THRESHOLD, MALLOC_MAPPED_BYTES);
+    mallopt(M_TRIM_THRESHOLD, 2 * MALLOC_MAPPED_BYTES);
+}
+
 static int run(struct config *config, const struct config_args *args)
 {
     FILE *pid_file;
     block_signals();
-    /* Large blocks, the packets of a few, go back to the system when they are freed, and grow
-       without copying. glibc raises this by itself otherwise, and then keeps hundreds of MB. */
-    mallopt(M_MMAP_THRESHOLD, 1 << 20);
+    tune_malloc();
     uint64_t descriptors = listener_raise_descriptors();
     int error = log_open(config);
     if (error) {

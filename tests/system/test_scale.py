@@ -63,6 +63,26 @@ def test_a_burst_of_connects_and_disconnects_takes_no_more_memory_than_the_one_b
     assert scale.rss_bytes(broker.process.pid) < first["rss_connected"] * 1.1
 
 
+@pytest.mark.skipif(brokers.SANITIZED, reason="sanitizers have an allocator of their own")
+@pytest.mark.config(reactors=1, fresh=True)
+@pytest.mark.parametrize("payload", [100000, 300000, 1000000, 1900000])
+def test_large_messages_find_the_memory_of_those_before(broker, connect, payload):
+    """Each of their pages (250 in a megabyte) was taken back by the kernel after each message, and given again."""
+    def page_faults():
+        return int(pathlib.Path(f"/proc/{broker.process.pid}/stat").read_text().rsplit(")", 1)[1].split()[7])
+
+    def exchange():
+        for _ in range(20):
+            client.publish("large", bytes(payload))
+            client.expect_publish("large", bytes(payload))
+    client = connect()
+    client.subscribe("large")
+    exchange()
+    before = page_faults()
+    exchange()
+    assert page_faults() - before < 20 * 20
+
+
 def test_what_a_machine_does_not_have_is_said_with_the_command_that_sets_it():
     done = run_scale("15000000")
     assert done.returncode == 1 and done.stdout == ""
