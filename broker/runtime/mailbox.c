@@ -47,6 +47,7 @@ _Static_assert(sizeof(struct mail_record) == 8, "payloads are 8-aligned");
 struct outbox {
     struct mail_block *newest, *oldest; /* NULL: nothing to hand over */
     struct outbox *next_dirty;
+    struct mail_record *last; /* of the newest block */
     uint64_t bytes;
 };
 
@@ -201,7 +202,29 @@ void *mailbox_post(struct reactor *from, uint16_t to, uint16_t type, uint32_t by
     struct outbox *outbox = &from->mail.outboxes[to];
     uint64_t taken = record_bytes(bytes);
     struct mail_block *block = taken <= UINT32_MAX ? outbox_room(from, outbox, taken) : NULL;
-    return block ? block_append(block, type, bytes) : NULL;
+    if (!block)
+        return NULL;
+    outbox->last = (struct mail_record *)(block->records + block->used);
+    return block_append(block, type, bytes);
+}
+
+void *mailbox_last(struct reactor *from, uint16_t to, uint16_t type, uint32_t more)
+{
+    BUG_ON(to >= from->group->count);
+    const struct outbox *outbox = &from->mail.outboxes[to];
+    struct mail_record *last = outbox->last;
+    if (!last || last->type != type || record_bytes(more) > block_room(outbox->newest))
+        return NULL;
+    return last + 1;
+}
+
+void mailbox_lengthen(struct reactor *from, uint16_t to, uint32_t more)
+{
+    struct outbox *outbox = &from->mail.outboxes[to];
+    struct mail_record *last = outbox->last;
+    outbox->newest->used -= (uint32_t)record_bytes(last->bytes);
+    last->bytes += more;
+    outbox->newest->used += (uint32_t)record_bytes(last->bytes);
 }
 
 /* Adds to what waits at an inbox, or takes off (`bytes` negative). */

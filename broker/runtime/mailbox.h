@@ -65,6 +65,11 @@ struct mail {
    the turn, or at the next mailbox_flush. `to` may be the sender itself: it runs in the next
    mailbox stage. NULL when there is no memory. On the sender's thread. */
 void *mailbox_post(struct reactor *from, uint16_t to, uint16_t type, uint32_t bytes);
+/* The payload of the record posted last to `to`, if it has not left yet, is of `type` and can be made
+   `more` bytes longer where it is; else NULL. On the sender's thread. */
+void *mailbox_last(struct reactor *from, uint16_t to, uint16_t type, uint32_t more);
+/* Makes the record that mailbox_last() gave `more` bytes longer; they are to be filled at once. */
+void mailbox_lengthen(struct reactor *from, uint16_t to, uint32_t more);
 /* Hands a copy of one record over at once, from a thread that is not a reactor (storage, signals).
    Any thread; records of one thread keep their order. ERR_NOMEM: nothing was sent. */
 enum err mailbox_send(struct reactor_group *group, uint16_t to, uint16_t type, const void *payload,

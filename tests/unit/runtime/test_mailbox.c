@@ -10,7 +10,7 @@
 #include "runtime/mailbox.h"
 #include "runtime/reactor.h"
 
-enum { MAIL_NUMBER, MAIL_ECHO };
+enum { MAIL_NUMBER, MAIL_ECHO, MAIL_STREAM };
 
 #define LOG_MAX 64u
 
@@ -19,6 +19,7 @@ struct received {
     uint64_t numbers[LOG_MAX];
     uint32_t bytes[LOG_MAX];
     uint32_t count;
+    uint64_t stream_bytes;
 };
 
 static void on_number(struct reactor *reactor, void *payload, uint32_t bytes)
@@ -38,6 +39,17 @@ static void on_echo(struct reactor *reactor, void *payload, uint32_t bytes)
     assert_non_null(mailbox_post(reactor, reactor->index, MAIL_ECHO, 8));
 }
 
+/* The bytes of all such records are 0, 1, 2 ... 255, 0, 1 ... */
+static void on_stream(struct reactor *reactor, void *payload, uint32_t bytes)
+{
+    struct received *received = reactor->app;
+    assert_int_equal((uintptr_t)payload % 8, 0);
+    for (uint32_t i = 0; i < bytes; i++)
+        assert_int_equal(((uint8_t *)payload)[i], (received->stream_bytes + i) % 256);
+    received->bytes[received->count++ % LOG_MAX] = bytes;
+    received->stream_bytes += bytes;
+}
+
 struct fixture {
     struct reactor_group *group;
     struct reactor *reactors;
@@ -51,6 +63,7 @@ static int set_up(void **state)
     f->reactors = f->group->reactors;
     f->group->mail_handlers[MAIL_NUMBER] = on_number;
     f->group->mail_handlers[MAIL_ECHO] = on_echo;
+    f->group->mail_handlers[MAIL_STREAM] = on_stream;
     for (int i = 0; i < 3; i++)
         f->reactors[i].app = &f->received[i];
     *state = f;
@@ -116,6 +129,76 @@ static void records_of_any_size_arrive_whole(void **state)
             assert_int_equal(f->received[1].numbers[i], i);
     }
     assert_null(mailbox_post(&f->reactors[0], 1, MAIL_NUMBER, UINT32_MAX));
+}
+
+static void put_stream(uint64_t *sent, void *at, uint32_t bytes)
+{
+    for (uint32_t i = 0; i < bytes; i++)
+        ((uint8_t *)at)[i] = (uint8_t)(*sent)++;
+}
+
+/* Makes the last record to reactor 1 longer. Returns where it begins, NULL: it cannot be. `bytes`: its
+   length until now. */
+static uint8_t *lengthen_stream(struct fixture *f, uint64_t *sent, uint32_t bytes, uint32_t more)
+{
+    uint8_t *last = mailbox_last(&f->reactors[0], 1, MAIL_STREAM, more);
+    if (!last)
+        return NULL;
+    mailbox_lengthen(&f->reactors[0], 1, more);
+    put_stream(sent, last + bytes, more);
+    return last;
+}
+
+static void last_record_can_be_made_longer_until_it_leaves(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t sent = 0;
+    assert_null(mailbox_last(&f->reactors[0], 1, MAIL_STREAM, 1)); /* there is none */
+    uint8_t *first = mailbox_post(&f->reactors[0], 1, MAIL_STREAM, 3);
+    put_stream(&sent, first, 3);
+    assert_ptr_equal(lengthen_stream(f, &sent, 3, 2), first);
+    assert_ptr_equal(lengthen_stream(f, &sent, 5, 30), first);
+    assert_null(mailbox_last(&f->reactors[0], 1, MAIL_NUMBER, 1)); /* another type */
+    assert_null(mailbox_last(&f->reactors[0], 2, MAIL_STREAM, 1)); /* to somebody else */
+    post(f, 0, 1, 77, 8);
+    assert_null(mailbox_last(&f->reactors[0], 1, MAIL_STREAM, 1)); /* not the last any more */
+    put_stream(&sent, mailbox_post(&f->reactors[0], 1, MAIL_STREAM, 1), 1);
+    mailbox_flush(&f->reactors[0]);
+    assert_null(mailbox_last(&f->reactors[0], 1, MAIL_STREAM, 1)); /* it has left */
+    assert_int_equal(mailbox_run(&f->reactors[1], UINT64_MAX), 3);
+    static const uint32_t bytes[] = {35, 8, 1};
+    for (size_t i = 0; i < ARRAY_COUNT(bytes); i++)
+        assert_int_equal(f->received[1].bytes[i], bytes[i]);
+    assert_int_equal(f->received[1].numbers[1], 77);
+}
+
+/* Posts and lengthens by chance; all bytes arrive once and in order, and nobody writes beyond a block. */
+static void lengthened_records_arrive_whole_and_in_order(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t random = 7, sent = 0;
+    uint32_t bytes = 0, lengthened = 0, records = 0, run = 0;
+    for (uint32_t step = 0; step < 20000; step++) {
+        uint32_t more = random_below(&random, 200);
+        if (random_below(&random, 20) && lengthen_stream(f, &sent, bytes, more)) {
+            bytes += more;
+            lengthened++;
+        } else {
+            bytes = random_below(&random, 300) ? more : 70000;
+            put_stream(&sent, mailbox_post(&f->reactors[0], 1, MAIL_STREAM, bytes), bytes);
+            records++;
+        }
+        if (random_below(&random, 100) == 0) {
+            mailbox_flush(&f->reactors[0]);
+            run += mailbox_run(&f->reactors[1], UINT64_MAX);
+        }
+    }
+    mailbox_flush(&f->reactors[0]);
+    run += mailbox_run(&f->reactors[1], UINT64_MAX);
+    assert_int_equal(run, records);
+    assert_int_equal(f->received[1].stream_bytes, sent);
+    assert_true(lengthened > 10000);
+    assert_int_equal(atomic_load(&f->reactors[1].inbox.waiting_bytes), 0);
 }
 
 static void mail_to_oneself_runs_in_the_next_stage(void **state)
@@ -373,6 +456,8 @@ int main(void)
         BY_HAND(records_arrive_in_order_and_not_before_the_hand_over),
         BY_HAND(senders_arrive_in_the_order_of_their_hand_overs),
         BY_HAND(records_of_any_size_arrive_whole),
+        BY_HAND(last_record_can_be_made_longer_until_it_leaves),
+        BY_HAND(lengthened_records_arrive_whole_and_in_order),
         BY_HAND(mail_to_oneself_runs_in_the_next_stage),
         BY_HAND(budget_leaves_the_rest_waiting_in_order),
         BY_HAND(senders_hear_of_congestion_until_the_receiver_has_caught_up),
