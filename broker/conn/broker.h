@@ -31,7 +31,7 @@ enum io_kind { IO_LISTENER, IO_CONNECTION };
 
 enum mail_type {
     MAIL_DELIVER,    /* a publication and who of yours gets it */
-    MAIL_RUN,        /* packets of one topic for one session of yours */
+    MAIL_RUN,        /* packets as they came for one session of yours */
     MAIL_TAKEOVER,   /* hand this session over to a connection of mine, or end it */
     MAIL_HANDOVER,   /* to oneself: the fence has passed, send the session now */
     MAIL_ARRIVE,     /* here is the session, or word that it is gone */

@@ -6,6 +6,7 @@
  *   struct mail_deliver | targets[count] | topic | properties | payload     small: bytes inside
  *   struct mail_deliver | targets[count] | packet                           small, passed on as it came
  *   struct mail_deliver | targets[count]                                    large: a reference
+ *   struct mail_run | packets                  as they came, to one session: see run.h
  *
  * Records carry at most SPREAD_TARGETS targets; a publication to more is spread over several turns
  * by a job while its publisher is not read, so the order for each publisher holds and no reactor is
@@ -22,13 +23,17 @@
 #include "conn/give_up.h"
 #include "conn/merge.h"
 #include "conn/moving.h"
+#include "conn/output.h"
 #include "conn/report.h"
+#include "conn/run.h"
 #include "conn/spread.h"
 #include "mqtt/property.h"
 
 #define SPREAD_TURN 16384u      /* in one turn, then publications to more than */
 #define SPREAD_FEW 32u          /* so many wait for a job as well */
 #define MAIL_INLINE_BYTES 1024u /* publications up to this size travel inside the record */
+_Static_assert(MAIL_INLINE_BYTES <= CHUNK_ROOM && MAIL_INLINE_BYTES < OUTPUT_REFERENCE_BYTES,
+               "such packets may be passed on in one piece with others");
 /* What is for admins only is given to filters with so many levels before the first wildcard:
    "$SYS/broker/sessions/#", but not "$SYS/#", which dashboards have. */
 #define ADMIN_LEVELS_MIN 3u
@@ -245,6 +250,22 @@ static void note_passed(struct worker *worker, uint16_t to, const struct index_m
     passed->generation = match->extra;
 }
 
+/* The only match left over, in a record of packets that go the same way. False: it cannot be in one. */
+static bool mail_as_run(struct worker *worker, struct publication *publication,
+                        const struct index_match *match)
+{
+    bool is_plain = publication->packet.len && publication->packet.len <= MAIL_INLINE_BYTES &&
+                    match->group == 0 && !index_subscriber_no_local(match->subscriber);
+    if (!is_plain)
+        return false;
+    note_passed(worker, worker->owner_scratch[0], match);
+    if (!run_mail_packet(worker, publication)) {
+        worker->passed.by_mail = false;
+        report_loss(worker, DROP_MEMORY, 1);
+    }
+    return true;
+}
+
 /* One record for each other reactor that owns some of the matches left over (packed to the front of
  * `items`, with their generations in `extra`). */
 static void mail_rest(struct worker *worker, struct publication *publication,
@@ -296,7 +317,7 @@ void publish_slice(struct worker *worker, struct publication *publication,
         items[left++].extra = generation;
     }
     worker->is_spreading = false;
-    if (LIKELY(left == 0))
+    if (LIKELY(left == 0) || (left == 1 && mail_as_run(worker, publication, &items[0])))
         return;
     mail_rest(worker, publication, items, left);
 }
