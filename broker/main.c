@@ -97,20 +97,34 @@ static bool find_user(const struct config *config, const struct passwd **user)
     return *user;
 }
 
+static void say_not_given(const char *what, const struct passwd *user, int error)
+{
+    log_line(LOG_WARNING_, "Cannot give %s to user %s: %s.", what, user->pw_name, strerror(error));
+}
+
 /* So that the user can write there later: a log that was rotated is made anew, a pid file emptied.
    Devices and the like are left alone. */
-static void give_file(int fd, const struct passwd *user)
+static void give_file(int fd, const char *what, const struct passwd *user)
 {
     struct stat st;
     if (fd < 0 || fstat(fd, &st) || !S_ISREG(st.st_mode))
         return;
     if (fchown(fd, user->pw_uid, user->pw_gid))
-        log_line(LOG_WARNING_, "Cannot give a file to user %s: %s.", user->pw_name,
-                 strerror(errno));
+        say_not_given(what, user, errno);
+}
+
+/* What root has opened, to the user. */
+static void give_all(const struct server *server, FILE *pid_file, const struct passwd *user)
+{
+    give_file(log_file_descriptor(), "the log file", user);
+    give_file(pid_file ? fileno(pid_file) : -1, "pid_file", user);
+    int error = server_give_sockets(server, user->pw_uid, user->pw_gid);
+    if (error)
+        say_not_given("a Unix socket", user, error);
 }
 
 /* Root becomes the user, after ports and files are open. */
-static bool drop_root(const struct config *config, FILE *pid_file)
+static bool drop_root(const struct config *config, const struct server *server, FILE *pid_file)
 {
     const struct passwd *user;
     if (!find_user(config, &user))
@@ -122,8 +136,7 @@ static bool drop_root(const struct config *config, FILE *pid_file)
     }
     if (strcmp(user->pw_name, config->user) != 0)
         log_line(LOG_NOTICE_, "There is no user %s: runs as %s.", config->user, user->pw_name);
-    give_file(log_file_descriptor(), user);
-    give_file(pid_file ? fileno(pid_file) : -1, user);
+    give_all(server, pid_file, user);
     if (initgroups(user->pw_name, user->pw_gid) || setgid(user->pw_gid) || setuid(user->pw_uid)) {
         fprintf(stderr, "dunlin: cannot become user %s: %s\n", user->pw_name, strerror(errno));
         return false;
@@ -221,7 +234,8 @@ static int run(struct config *config, const struct config_args *args)
     if (!server)
         return 1;
     int status = 1;
-    if (open_pid_file(config, &pid_file) && drop_root(config, pid_file) && go_background(args)) {
+    if (open_pid_file(config, &pid_file) && drop_root(config, server, pid_file) &&
+        go_background(args)) {
         write_pid(pid_file);
         say_hello(config, descriptors, server_descriptor_tables(server));
         status = server_run(server, args);

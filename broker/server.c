@@ -229,6 +229,17 @@ uint32_t server_descriptor_tables(const struct server *server)
     return group->has_private_descriptors ? group->count : 1;
 }
 
+int server_give_sockets(const struct server *server, uid_t user, gid_t group)
+{
+    const struct worker *worker = &server->broker.workers[0]; /* Unix sockets are reactor 0's */
+    for (uint32_t i = 0; i < worker->listener_count; i++) {
+        int error = listener_give(&worker->listeners[i], user, group);
+        if (error)
+            return error;
+    }
+    return 0;
+}
+
 struct changes {
     uint32_t applied;
     uint32_t after_restart;

@@ -5,6 +5,8 @@
 #ifndef BROKER_SERVER_H
 #define BROKER_SERVER_H
 
+#include <sys/types.h>
+
 #include "base/err.h"
 #include "runtime/config.h"
 
@@ -21,6 +23,8 @@ struct server *server_new(struct config *config, char **error);
 int server_run(struct server *server, const struct config_args *args);
 /* How many tables of descriptors there are for connections: 1, or one for each reactor. */
 uint32_t server_descriptor_tables(const struct server *server);
+/* Gives the files of Unix sockets to the user that root becomes. Returns 0 or errno. */
+int server_give_sockets(const struct server *server, uid_t user, gid_t group);
 void server_free(struct server *server);
 
 #endif

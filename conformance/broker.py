@@ -187,7 +187,8 @@ class Broker(Target):
                          "tcp_defer_accept"}
         head = {n: v for n, v in lines.items() if n not in listener_only}
         tail = {n: v for n, v in lines.items() if n in listener_only}
-        return {**head, "listener": f"{self.port} 127.0.0.1", **tail}
+        more = head.pop("listener", [])  # listeners beside the one of the tests
+        return {**head, "listener": [*more, f"{self.port} 127.0.0.1"], **tail}
 
     def write_config(self):
         text = self.text if self.text is not None else render(self.directives())

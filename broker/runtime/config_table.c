@@ -88,7 +88,7 @@ const struct config_directive config_directives[] = {
   .help = "Opens a listener's own section: the listener directives that follow, up to the next "
           "'listener' line, are about it. ADDRESS is an IP address or a host name, whose "
           "addresses are all listened on; without it the listener takes connections everywhere. With port 0, ADDRESS is the path of a Unix "
-          "socket." },
+          "socket, to which the broker's user and group may connect." },
 { .name = "port", .scope = CONFIG_DEFAULT_LISTENER, .type = CONFIG_NUMBER, OF_LISTENER(port),
   .is_input_only = true, .min = 1, .max = 65535, .default_text = "1883", .argument = "PORT",
   .sample = "1884",
@@ -347,7 +347,7 @@ const struct config_directive config_directives[] = {
 { .name = "user", .scope = CONFIG_GLOBAL, .type = CONFIG_TEXT, OF(user), .max = 255,
   .default_text = "dunlin", .argument = "NAME", .sample = "root",
   .help = "Started as root, the broker becomes this user after opening its listeners, log and pid "
-          "file, which it gives to that user. A user named here must exist; where the default one "
+          "file; Unix sockets and the two files it gives to that user. A user named here must exist; where the default one "
           "does not, it becomes 'nobody'. 'root' stays root. Started as anyone else, it stays." },
 { .name = "include_dir", .scope = CONFIG_GLOBAL, .type = CONFIG_INCLUDE, .is_input_only = true,
   .max = PATH_LENGTH_MAX, .argument = "DIRECTORY", .sample = "/etc/dunlin/conf.d",

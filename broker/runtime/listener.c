@@ -28,14 +28,13 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/assert.h"
 #include "base/clock.h"
 #include "runtime/listener.h"
 #include "runtime/listener_options.h"
+#include "runtime/listener_unix.h"
 #include "runtime/log.h"
 
 #define ACCEPTS_PER_LOOK 8                      /* between two looks at the clock */
@@ -266,55 +265,13 @@ static enum err open_shared(struct listener *listener, uint16_t reactor_index, c
 
 /* ---- Unix sockets ---- */
 
-/* Removes what a broker that is gone has left at the path; false with errno when that may not be.
- */
-static bool remove_stale(const struct sockaddr_un *name)
-{
-    struct stat st;
-    if (lstat(name->sun_path, &st) < 0)
-        return errno == ENOENT;
-    if (!S_ISSOCK(st.st_mode)) {
-        errno = ENOTSOCK;
-        return false;
-    }
-    int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (probe < 0)
-        return false;
-    bool is_alive =
-        connect(probe, (const struct sockaddr *)name, sizeof *name) == 0 || errno != ECONNREFUSED;
-    close(probe);
-    if (!is_alive)
-        return unlink(name->sun_path) == 0;
-    errno = EADDRINUSE;
-    return false;
-}
-
-static int bind_unix(struct opening *opening)
-{
-    struct sockaddr_un name = {.sun_family = AF_UNIX};
-    size_t bytes = strlen(opening->config->address);
-    if (bytes >= sizeof name.sun_path) {
-        errno = ENAMETOOLONG;
-        return opening_failed(opening, "path", -1);
-    }
-    memcpy(name.sun_path, opening->config->address, bytes + 1);
-    if (!remove_stale(&name))
-        return opening_failed(opening, "path", -1);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return opening_failed(opening, "socket", fd);
-    if (bind(fd, (struct sockaddr *)&name, sizeof name) < 0)
-        return opening_failed(opening, "bind", fd);
-    int backlog = opening->config->backlog > 0 ? opening->config->backlog : SOMAXCONN;
-    return listen(fd, backlog) < 0 ? opening_failed(opening, "listen", fd) : fd;
-}
-
 static enum err open_unix(struct listener *listener, uint16_t reactor_index, char **error)
 {
     struct opening opening = {.config = listener->config};
     if (reactor_index != 0)
         return ERR_OK;
-    listener->io.fd = bind_unix(&opening);
+    listener->io.fd = listener_unix_open(opening.config, &listener->file, &opening.step);
+    opening.error = errno;
     return listener->io.fd < 0 ? explain(&opening, error) : ERR_OK;
 }
 
@@ -361,10 +318,17 @@ void listener_close(struct listener *listener, struct reactor *reactor)
     if (listener->io.fd < 0)
         return;
     reactor_io_remove(reactor, &listener->io);
+    if (is_unix(listener)) /* while it is open: no other file can have its inode */
+        listener_unix_remove(listener->config->address, &listener->file);
     close(listener->io.fd);
     listener->io.fd = -1;
-    if (is_unix(listener))
-        unlink(listener->config->address);
+}
+
+int listener_give(const struct listener *listener, uid_t user, gid_t group)
+{
+    if (listener->io.fd < 0 || !is_unix(listener))
+        return 0;
+    return listener_unix_give(listener->config->address, &listener->file, user, group);
 }
 
 static void listener_set_armed(struct listener *listener, struct reactor *reactor, bool is_armed)

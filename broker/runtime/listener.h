@@ -12,8 +12,8 @@
  *
  * Addresses: without one, a socket for IPv6 and IPv4 together (IPv4 alone where there is no IPv6);
  * IPv4 peers of it are reported as IPv4. A name with several addresses takes a struct listener for
- * each: listener_resolve() asks once, so that all reactors have the same ones. Unix sockets cannot be shared between reactors: reactor 0 opens them, on others such
- * a listener is there without a descriptor.
+ * each: listener_resolve() asks once, so that all reactors have the same ones. Unix sockets cannot be shared between reactors: reactor 0
+ * opens them, on others such a listener is there without a descriptor; see listener_unix.h.
  *
  * Threads: each struct listener belongs to its reactor; whether a burst is on is one atomic of the
  * group for each kind of error.
@@ -24,6 +24,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 
 #include "base/err.h"
 #include "runtime/config.h"
@@ -37,6 +38,12 @@ struct listener_address {
     socklen_t bytes;
 };
 
+/* The file of a Unix socket, told from others of its name. */
+struct listener_file {
+    dev_t device;
+    ino_t inode;
+};
+
 struct listener {
     struct io io; /* first member; io.kind is set by the caller, fd -1: not open */
     const struct config_listener *config;
@@ -46,6 +53,7 @@ struct listener {
     bool is_nodelay;     /* accepted sockets have TCP_NODELAY, which they inherit */
     uint32_t rearm_tick; /* 0: not disarmed by an error */
     int spare_fd;
+    struct listener_file file; /* of an open Unix socket */
     /* The port that the first of the reactors' sockets got, shared by all of them; 0 before. It is
        how they find each other when config->port is 0 (tests: the kernel chooses, unless the
        address is a path), and how a port that another program has is told from our own. May be
@@ -61,8 +69,8 @@ struct listener {
    `max`, of which the first are given. */
 enum err listener_resolve(const struct config_listener *config, struct listener_address *out,
                           uint32_t max, uint32_t *count, char **error) MUST_USE;
-/* Opens the socket and starts listening, on the reactor's thread or before it is started. The
-   caller has set io.kind, on_accept, address and port_shared before. ERR_NOT_FOUND: this machine
+/* Opens the socket and starts listening, on the reactor's thread or before it is started; a Unix
+   socket while there is only one thread. The caller has set io.kind, on_accept, address and port_shared before. ERR_NOT_FOUND: this machine
    does not have listener->address. That, ERR_IO, ERR_INVALID: *error is a line
    for the operator that names address, port and what to do (freed by the caller), NULL without
    memory. */
@@ -78,9 +86,12 @@ void listener_set_nodelay(struct listener *listener, bool is_nodelay);
 /* Stops accepting (draining, or while the broker has too much to do); and goes on. */
 void listener_disarm(struct listener *listener, struct reactor *reactor);
 void listener_arm(struct listener *listener, struct reactor *reactor);
-/* Closes the socket, and removes the file of a Unix socket. Twice is harmless,
-   before listener_open() it is not. */
+/* Closes the socket, and removes the file of a Unix socket, unless somebody has put another there.
+   Twice is harmless, before listener_open() it is not. */
 void listener_close(struct listener *listener, struct reactor *reactor);
+/* Gives the file of an open Unix socket to a user and a group; other listeners have none. Returns 0
+   or errno. */
+int listener_give(const struct listener *listener, uid_t user, gid_t group);
 
 /* Raises the soft limit of open files to the hard one; returns the number in force. */
 uint64_t listener_raise_descriptors(void);

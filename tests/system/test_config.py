@@ -5,6 +5,7 @@ import pwd
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 import pytest
@@ -363,6 +364,41 @@ def test_a_rotated_log_is_opened_anew_by_another_user_than_root(monkeypatch):
     wait_until(lambda: path.exists() and "Reload: done, 0 changes" in path.read_text())
     target.stop()
     assert not pid.exists()
+
+
+CONNECTS = "import socket; socket.socket(socket.AF_UNIX).connect('mqtt.sock')"
+
+
+@as_root
+def test_a_unix_socket_is_the_users_and_its_groups(monkeypatch):
+    target = start_as_user("nobody", monkeypatch, listener=["0 mqtt.sock"])
+    nobody = pwd.getpwnam("nobody")
+    path = target.folder / "mqtt.sock"
+    assert (path.stat().st_uid, path.stat().st_gid) == (nobody.pw_uid, nobody.pw_gid)
+
+    def may_connect(user, group):
+        done = subprocess.run([sys.executable, "-c", CONNECTS], cwd=target.folder, user=user, group=group,
+                              extra_groups=[], capture_output=True, text=True)
+        assert done.returncode == 0 or "PermissionError" in done.stderr, done.stderr
+        return done.returncode == 0
+
+    assert may_connect(nobody.pw_uid, 4711) and may_connect(4711, nobody.pw_gid)
+    assert not may_connect(4711, 4711)
+    target.stop()
+    assert not path.exists()
+
+
+@as_root
+def test_a_unix_socket_that_could_not_be_removed_is_replaced_at_the_next_start(monkeypatch):
+    target = start_as_user("nobody", monkeypatch, listener=["0 mqtt.sock"])
+    path = target.folder / "mqtt.sock"
+    target.folder.chmod(0o755)
+    target.stop()
+    assert path.is_socket()
+    again = brokers.Broker({"user": "nobody", "listener": [f"0 {path}"]})
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+    again.stop()
 
 
 @as_root

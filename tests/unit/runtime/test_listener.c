@@ -549,6 +549,44 @@ static void a_file_that_is_no_socket_is_left_alone(void **state)
     unlink(path);
 }
 
+static void owner_and_group_may_connect_to_a_unix_socket_whatever_the_umask(void **state)
+{
+    struct fixture *f = *state;
+    struct stat st;
+    char path[64];
+    static const mode_t umasks[] = {0, 022, 077, 0777};
+    make_path(f, path, sizeof path);
+    for (size_t i = 0; i < ARRAY_COUNT(umasks); i++) {
+        mode_t before = umask(umasks[i]);
+        must_open_on(f, 0);
+        assert_int_equal(umask(before), umasks[i]);
+        assert_int_equal(lstat(path, &st), 0);
+        assert_int_equal(st.st_mode & 07777, 0770);
+        listener_close(&f->listeners[0], &f->group->reactors[0]);
+    }
+}
+
+static void a_socket_that_took_the_place_of_ours_is_neither_given_away_nor_removed(void **state)
+{
+    struct fixture *f = *state;
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    struct stat st;
+    char path[64];
+    make_path(f, path, sizeof path);
+    snprintf(name.sun_path, sizeof name.sun_path, "%s", path);
+    must_open_on(f, 0);
+    assert_int_equal(listener_give(&f->listeners[0], getuid(), getgid()), 0);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(listener_give(&f->listeners[0], getuid(), getgid()), ENOENT);
+    int other = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_int_equal(bind(other, (struct sockaddr *)&name, sizeof name), 0);
+    assert_int_equal(listener_give(&f->listeners[0], getuid(), getgid()), ENOENT);
+    listener_close(&f->listeners[0], &f->group->reactors[0]);
+    assert_int_equal(lstat(path, &st), 0);
+    unlink(path);
+    close(other);
+}
+
 /* ---- no descriptors left ---- */
 
 #define CLIENTS 12u
@@ -736,6 +774,8 @@ int main(void)
         BY_HAND(closing_twice_is_harmless),
         BY_HAND(limit_of_descriptors_is_raised_to_the_hard_one),
         BY_HAND(unix_socket_is_accepted_by_reactor_0_and_removed_at_the_end),
+        BY_HAND(owner_and_group_may_connect_to_a_unix_socket_whatever_the_umask),
+        BY_HAND(a_socket_that_took_the_place_of_ours_is_neither_given_away_nor_removed),
         BY_HAND(stale_socket_file_is_replaced_but_a_live_one_is_not),
         BY_HAND(a_file_that_is_no_socket_is_left_alone),
         BY_HAND(lack_of_descriptors_is_logged_once_counted_and_recovered_from),
