@@ -348,6 +348,7 @@ int server_run(struct server *server, const struct config_args *args)
             break;
     }
     drain(server);
+    log_report_held_back(true); /* of the last burst, often that of the good-byes */
     log_line(LOG_NOTICE_, "dunlin %s stopped.", DUNLIN_VERSION);
     return 0;
 }

@@ -96,7 +96,7 @@ static void worker_tick(struct reactor *reactor)
     if (reactor->index == 0)
         report_memory(worker);
     if (reactor->index == 0 && reactor->now_tick % 20 == 0)
-        log_report_held_back();
+        log_report_held_back(false);
     if (worker->broker->hooks.tick)
         worker->broker->hooks.tick(worker);
     if (atomic_load_explicit(&worker->broker->is_draining, memory_order_acquire))

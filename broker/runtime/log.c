@@ -257,13 +257,14 @@ static void report_site(struct log_site *site)
         write_text(site->type, text, held_back - 1);
 }
 
-void log_report_held_back(void)
+void log_report_held_back(bool is_end)
 {
     struct log_site *site = atomic_load_explicit(&log_held_sites, memory_order_acquire);
     for (; site; site = site->next) {
         uint32_t began =
             (uint32_t)(atomic_load_explicit(&site->window, memory_order_relaxed) >> 32);
-        if ((int32_t)(now_s() - began) >= (int32_t)LOG_BURST_S && log_is_on(site->type))
+        bool is_over = is_end || (int32_t)(now_s() - began) >= (int32_t)LOG_BURST_S;
+        if (is_over && log_is_on(site->type))
             report_site(site);
     }
 }

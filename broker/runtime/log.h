@@ -65,8 +65,9 @@ int log_file_descriptor(void);
 /* Back to the state before the first log_open(). */
 void log_close(void);
 /* Writes one line, the first of those held back, for each call site that still holds lines back
-   after its burst: call it every LOG_BURST_S seconds or so. */
-void log_report_held_back(void);
+   after its burst: call it every LOG_BURST_S seconds or so. `is_end`: for each that holds any, as no
+   later call comes. */
+void log_report_held_back(bool is_end);
 /* Lines that a destination did not take (disk full, nobody reads the pipe), for metrics. */
 uint64_t log_lost_lines(void);
 /* Lines held back in bursts, for metrics. */

@@ -287,6 +287,18 @@ def test_nobody_is_an_admin_behind_a_mount_point(broker, connect):
 # ----------------------------------------------------------------------------------- shutting down
 
 
+def test_what_a_burst_still_holds_back_is_told_before_the_end():
+    target = brokers.Broker()
+    everyone = [clients.Client(target.address, f"c{n}") for n in range(120)]
+    target.stop()
+    told, end, _ = target.log().partition("stopped.")
+    assert end
+    ends(r"Client c\d+ \(127\.0\.0\.1:\d+\) connected: .* \(19 more like this were held back\)$", told)
+    ends(r"Client c\d+ \(127\.0\.0\.1:\d+\) disconnected: .* \(19 more like this were held back\)$", told)
+    for one in everyone:
+        one.close()
+
+
 @pytest.mark.parametrize("reference", ["b.example.org:1883", "x" * 1024])
 def test_clients_are_pointed_to_the_other_server_at_shutdown(reference):
     target = brokers.Broker({"server_reference": reference})

@@ -312,12 +312,23 @@ static void other_places_are_not_held_back_with_it(void **state)
     say(LOG_BURST + 2);
     log_line(LOG_WARNING_, "elsewhere");
     assert_int_equal(count(read_log(), "elsewhere\n"), 1);
-    log_report_held_back(); /* not yet: the burst may go on */
+    log_report_held_back(false); /* not yet: the burst may go on */
     assert_int_equal(count(read_log(), "held back"), 0);
     clock_turn_ms(LOG_BURST_S * 1000);
-    log_report_held_back();
+    log_report_held_back(false);
     assert_int_equal(count(read_log(), "again (1 more like this were held back)\n"), 1);
-    log_report_held_back();
+    log_report_held_back(false);
+    assert_int_equal(count(read_log(), "held back"), 1);
+}
+
+static void what_is_held_back_at_the_end_is_told_in_the_middle_of_its_burst(void **state)
+{
+    (void)state;
+    open_file_log();
+    say(LOG_BURST + 24);
+    log_report_held_back(true);
+    assert_int_equal(count(read_log(), "again (23 more like this were held back)\n"), 1);
+    log_report_held_back(true);
     assert_int_equal(count(read_log(), "held back"), 1);
 }
 
@@ -328,7 +339,7 @@ static void lines_held_back_are_told_by_the_text_of_the_first(void **state)
     for (uint32_t i = 1; i <= LOG_BURST + 3; i++)
         log_line(LOG_WARNING_, "client %u: 100%%s", i);
     clock_turn_ms(LOG_BURST_S * 1000);
-    log_report_held_back();
+    log_report_held_back(false);
     assert_non_null(strstr(read_log(), "client 101: 100%s (2 more like this were held back)\n"));
     assert_null(strstr(read_log(), "%u"));
 }
@@ -344,7 +355,7 @@ static void arguments_of_lines_that_are_only_counted_are_not_evaluated(void **st
     assert_int_equal(evaluated, LOG_BURST + 1); /* the first of those held back is kept */
     assert_int_equal(log_held_back_lines() - before, 100);
     clock_turn_ms(LOG_BURST_S * 1000);
-    log_report_held_back();
+    log_report_held_back(false);
     assert_int_equal(count(read_log(), "number 101 (99 more like this were held back)\n"), 1);
     log_line(LOG_WARNING_, "number %u", ++evaluated);
     assert_int_equal(evaluated, LOG_BURST + 2);
@@ -440,7 +451,7 @@ static void *reopen(void *unused)
         config.log_timestamp_format = i & 2 ? format : NULL;
         if (log_open(&config))
             abort();
-        log_report_held_back();
+        log_report_held_back(false);
         clock_turn_ms(1000);
     }
     return unused;
@@ -481,6 +492,7 @@ int main(void)
         TEST(a_line_of_the_longest_length_is_whole),
         TEST(burst_is_held_back_and_the_next_line_says_how_much),
         TEST(other_places_are_not_held_back_with_it),
+        TEST(what_is_held_back_at_the_end_is_told_in_the_middle_of_its_burst),
         TEST(lines_held_back_are_told_by_the_text_of_the_first),
         TEST(arguments_of_lines_that_are_only_counted_are_not_evaluated),
         TEST(what_an_operator_switches_on_is_never_held_back),
