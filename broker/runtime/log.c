@@ -2,16 +2,18 @@
  * log.c: lines to stderr, stdout, syslog, a file and the topic sink.
  *
  * How it works: what log_open() decides is kept in a few atomics (types, destinations, the format
- * of the time), so that writers take no lock at all. The log file keeps one descriptor number for
- * the life of the process: reopening puts the new file under the same number (dup3), so a writer
- * that read the number earlier writes into the old file or the new one, never into something else.
+ * of the time), so that writers take no lock of ours. The C library's, of the time zone
+ * (localtime_r, strftime), a thread takes once a second, when it writes the time anew; that of
+ * syslog(3) with each line, where lines go there. The log file keeps one descriptor number for the
+ * life of the process: reopening puts the new file under the same number (dup3), so a writer that
+ * read the number earlier writes into the old file or the new one, never into something else.
  * Formats of the time are kept for good once used, as another thread may be reading one.
  *
  * Of the lines that a site holds back only the first is formatted, and kept in the site.
  *
  * Threads: any may write; log_open(), log_close() and log_report_held_back() one at a time.
  * Cost: a line that is off, one relaxed load; a line held back, one load and one add; a line
- * written, one write(2) for each destination.
+ * written, one write(2) for each destination; a new second, one strftime(3) for each thread.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -38,6 +40,14 @@
 struct log_format {
     struct log_format *next;
     char text[];
+};
+
+/* The time as a thread wrote it last: lines of one second begin alike. */
+struct log_stamp {
+    time_t now;
+    const struct log_format *format;
+    size_t bytes; /* 0: none yet */
+    char text[LOG_LINE_BYTES / 4];
 };
 
 _Atomic uint32_t log_types_on = LOG_TYPES_DEFAULT;
@@ -128,26 +138,39 @@ static void write_everywhere(uint32_t type, char *line, size_t bytes, size_t tex
         write_topic(type, line);
 }
 
-/* Writes the time and ": "; returns its length. */
-static size_t write_time(char *line, size_t room)
+/* Writes `now` and ": " as `format` has it; returns the length. */
+static size_t format_time(char *text, size_t room, time_t now, const struct log_format *format)
 {
+    struct tm tm;
+    size_t bytes =
+        format && localtime_r(&now, &tm) ? strftime(text, room - 2, format->text, &tm) : 0;
+    if (bytes == 0)
+        bytes = (size_t)snprintf(text, room - 2, "%lld", (long long)now);
+    memcpy(text + bytes, ": ", 2);
+    return bytes + 2;
+}
+
+/* Writes the time and ": "; returns its length. */
+static size_t write_time(char *line)
+{
+    static _Thread_local struct log_stamp stamp;
     if (!atomic_load_explicit(&log_has_time, memory_order_relaxed))
         return 0;
     const struct log_format *format = atomic_load_explicit(&log_time_format, memory_order_acquire);
     time_t now = time(NULL);
-    struct tm tm;
-    size_t bytes =
-        format && localtime_r(&now, &tm) ? strftime(line, room - 2, format->text, &tm) : 0;
-    if (bytes == 0)
-        bytes = (size_t)snprintf(line, room - 2, "%lld", (long long)now);
-    memcpy(line + bytes, ": ", 2);
-    return bytes + 2;
+    if (stamp.bytes == 0 || stamp.now != now || stamp.format != format) {
+        stamp.now = now;
+        stamp.format = format;
+        stamp.bytes = format_time(stamp.text, sizeof(stamp.text), now, format);
+    }
+    memcpy(line, stamp.text, stamp.bytes);
+    return stamp.bytes;
 }
 
 static void write_text(uint32_t type, const char *text, uint32_t held_back)
 {
     char line[LOG_LINE_BYTES + 1], note[64] = "";
-    size_t begin = write_time(line, LOG_LINE_BYTES / 4);
+    size_t begin = write_time(line);
     if (held_back)
         snprintf(note, sizeof(note), " (%u more like this were held back)", held_back);
     size_t note_bytes = strlen(note);

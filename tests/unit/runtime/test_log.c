@@ -22,6 +22,19 @@
 
 static char folder[64], path[128];
 
+/* What the log takes for the time; 0: it asks the system. In place of the C library's function. */
+static _Atomic time_t wall_s;
+
+time_t time(time_t *out)
+{
+    struct timespec now = {.tv_sec = atomic_load(&wall_s)};
+    if (now.tv_sec == 0)
+        clock_gettime(CLOCK_REALTIME, &now);
+    if (out)
+        *out = now.tv_sec;
+    return now.tv_sec;
+}
+
 static int make_folder(void **state)
 {
     (void)state;
@@ -209,6 +222,26 @@ static void time_is_written_in_the_format_asked_for(void **state)
     free(config.log_timestamp_format); /* the log keeps its own */
     log_line(LOG_NOTICE_, "hello");
     assert_string_equal(read_log(), "on %d:: hello\n");
+}
+
+static void each_line_has_the_time_of_its_own_second(void **state)
+{
+    (void)state;
+    struct config config = config_of_file();
+    char format[] = "%S", other[] = "[%S]";
+    config.log_timestamp = true;
+    config.log_timestamp_format = format;
+    assert_int_equal(log_open(&config), 0);
+    static const time_t seconds[] = {1700000007, 1700000007, 1700000008, 1700000007};
+    for (int i = 0; i < 4; i++) {
+        atomic_store(&wall_s, seconds[i]);
+        log_line(LOG_NOTICE_, "%d", i);
+    }
+    config.log_timestamp_format = other;
+    assert_int_equal(log_open(&config), 0);
+    log_line(LOG_NOTICE_, "4");
+    atomic_store(&wall_s, 0);
+    assert_string_equal(read_log(), "27: 0\n27: 1\n28: 2\n27: 3\n[27]: 4\n");
 }
 
 static void format_that_yields_nothing_falls_back_to_seconds(void **state)
@@ -486,6 +519,7 @@ int main(void)
         TEST(topic_gets_lines_but_debug_and_its_own),
         TEST(lines_begin_with_seconds_since_1970_as_mosquittos_do),
         TEST(time_is_written_in_the_format_asked_for),
+        TEST(each_line_has_the_time_of_its_own_second),
         TEST(format_that_yields_nothing_falls_back_to_seconds),
         TEST(control_characters_cannot_forge_lines_or_drive_a_terminal),
         TEST(long_lines_are_cut_between_characters),
