@@ -20,7 +20,9 @@ static const char psk[] = "there is no pre-shared-key TLS yet";
 static const char bridges[] = "there are no bridges";
 static const char proxy[] = "the PROXY protocol is not there yet";
 static const char buffers[] = "connections own no buffer that could be sized";
-static const char ignored[] = "mosquitto itself ignores it; remove the line";
+static const char ignored[] = "mosquitto itself ignores it";
+
+static const char any_value[] = "any value";
 
 const struct config_foreign config_foreigns[] = {
     {"acl_file", false, acl},
@@ -102,6 +104,29 @@ const struct config_foreign config_foreigns[] = {
 
 const uint32_t config_foreign_count = ARRAY_COUNT(config_foreigns);
 
+/* Values of them that say "not", or that mean nothing without another line, which is refused. */
+static const struct {
+    const char *name, *value; /* "false", or any */
+} harmless[] = {
+    {"autosave_interval", any_value},
+    {"autosave_on_changes", any_value},
+    {"disable_client_cert_date_checks", "false"},
+    {"enable_control_api", "false"},
+    {"persistence", "false"},
+    {"persistence_file", any_value},
+    {"persistence_location", any_value},
+    {"proxy_protocol_v2_require_tls", "false"},
+    {"require_certificate", "false"},
+    {"retained_persistence", "false"},
+    {"retry_interval", any_value},
+    {"store_clean_interval", any_value},
+    {"use_identity_as_username", "false"},
+    {"use_subject_as_username", "false"},
+    {"use_username_as_clientid", "false"},
+    {"websockets_headers_size", "0"},
+    {"websockets_log_level", "0"},
+};
+
 const struct config_directive *config_find(struct slice name)
 {
     for (uint32_t i = 0; i < config_directive_count; i++) {
@@ -123,6 +148,24 @@ const struct config_foreign *config_find_foreign(struct slice name)
             return foreign;
     }
     return NULL;
+}
+
+const char *config_harmless_value(const struct config_foreign *foreign)
+{
+    for (uint32_t i = 0; i < ARRAY_COUNT(harmless); i++)
+        if (strcmp(harmless[i].name, foreign->name) == 0)
+            return harmless[i].value;
+    return NULL;
+}
+
+bool config_is_harmless(const struct config_foreign *foreign, struct slice value)
+{
+    const char *taken = config_harmless_value(foreign);
+    if (!taken || value.len == 0)
+        return false;
+    bool is_bool = strcmp(taken, "false") == 0;
+    return taken == any_value || slice_eq(value, slice_str(taken)) ||
+           (is_bool && slice_eq(value, SLICE_LIT("0")));
 }
 
 static uint32_t min3(uint32_t a, uint32_t b, uint32_t c)

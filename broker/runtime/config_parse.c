@@ -215,12 +215,14 @@ static void parse_value(struct config_parse *parse, const struct config_directiv
         config_complain(parse, &parse->here, "%s: %s", row->name, problem);
 }
 
-static void parse_unknown(struct config_parse *parse, struct slice name)
+static void parse_unknown(struct config_parse *parse, struct slice name, struct slice value)
 {
     char shown[SHOWN_BYTES];
     config_printable(name, shown, sizeof(shown));
     const struct config_foreign *foreign = config_find_foreign(name);
     const char *nearest = config_find_nearest(name);
+    if (foreign && config_is_harmless(foreign, value))
+        return;
     if (foreign)
         config_complain(parse, &parse->here,
                         "%s: mosquitto has this directive, Dunlin does not: %s", shown,
@@ -267,7 +269,7 @@ static void parse_line(struct config_parse *parse, struct slice line)
     struct slice name = split_word(line, &value);
     const struct config_directive *row = config_find(name);
     if (!row)
-        parse_unknown(parse, name);
+        parse_unknown(parse, name, value);
     else if (row->type == CONFIG_SECTION)
         parse_listener(parse, value);
     else if (row->type == CONFIG_INCLUDE)

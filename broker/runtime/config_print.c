@@ -201,6 +201,20 @@ static const char man5_tail[] = ".SH EXAMPLES\n"
                                 ".BR dunlin (8),\n"
                                 ".BR mosquitto.conf (5)\n";
 
+static void print_man5_foreigns(void)
+{
+    fputs(
+        "A line with one of these is an error, unless its value, in parentheses, asks for nothing\n"
+        "that is missing:\n",
+        stdout);
+    for (uint32_t i = 0; i < config_foreign_count; i++) {
+        const struct config_foreign *foreign = &config_foreigns[i];
+        const char *taken = config_harmless_value(foreign);
+        printf("%s%s%s%s%s%s\n", foreign->name, foreign->is_prefix ? "*" : "", taken ? " (" : "",
+               taken ? taken : "", taken ? ")" : "", i + 1 < config_foreign_count ? "," : ".");
+    }
+}
+
 void config_print_man5(void)
 {
     static const struct {
@@ -223,9 +237,7 @@ void config_print_man5(void)
         print_man5_row(row);
     }
     fputs(".SH WHAT MOSQUITTO HAS AND DUNLIN DOES NOT\n", stdout);
-    for (uint32_t i = 0; i < config_foreign_count; i++)
-        printf("%s%s%s\n", config_foreigns[i].name, config_foreigns[i].is_prefix ? "*" : "",
-               i + 1 < config_foreign_count ? "," : ".");
+    print_man5_foreigns();
     fputs(man5_tail, stdout);
 }
 
@@ -290,12 +302,17 @@ void config_print_markdown(void)
     fputs("\n"
           "## What mosquitto has and Dunlin does not\n"
           "\n"
-          "A file with one of these is refused with a line that says so.\n"
+          "A file with one of these is refused with a line that says so, unless its value asks for "
+          "nothing that is missing:\n"
+          "those that are taken, and do nothing, are in the second column.\n"
           "\n"
-          "| Directive | Why |\n"
-          "| --- | --- |\n",
+          "| Directive | Taken | Why not |\n"
+          "| --- | --- | --- |\n",
           stdout);
-    for (uint32_t i = 0; i < config_foreign_count; i++)
-        printf("| `%s%s` | %s |\n", config_foreigns[i].name,
-               config_foreigns[i].is_prefix ? "*" : "", config_foreigns[i].what);
+    for (uint32_t i = 0; i < config_foreign_count; i++) {
+        const struct config_foreign *foreign = &config_foreigns[i];
+        const char *taken = config_harmless_value(foreign);
+        printf("| `%s%s` | %s%s| %s |\n", foreign->name, foreign->is_prefix ? "*" : "",
+               taken ? taken : "", taken ? " " : "", foreign->what);
+    }
 }

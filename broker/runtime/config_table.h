@@ -78,6 +78,10 @@ extern const uint32_t config_foreign_count;
 const struct config_directive *config_find(struct slice name);
 /* The row of mosquitto's that Dunlin does not have, NULL: none. */
 const struct config_foreign *config_find_foreign(struct slice name);
+/* The value with which a row of mosquitto's asks for nothing that is missing, in words; NULL: none. */
+const char *config_harmless_value(const struct config_foreign *foreign);
+/* Whether a line with this value asks for nothing that is missing. */
+bool config_is_harmless(const struct config_foreign *foreign, struct slice value);
 /* The name of a directive that is written much as `name`, NULL: none is near. */
 const char *config_find_nearest(struct slice name);
 /* True when several lines of the directive add up. */

@@ -175,14 +175,41 @@ static void directives_of_mosquitto_that_dunlin_lacks_are_called_that(void **sta
 {
     (void)state;
     for (uint32_t i = 0; i < config_foreign_count; i++) {
+        const struct config_foreign *foreign = &config_foreigns[i];
+        const char *taken = config_harmless_value(foreign);
         char text[128];
-        snprintf(text, sizeof(text), "%s%s x\n", config_foreigns[i].name,
-                 config_foreigns[i].is_prefix ? "something" : "");
+        snprintf(text, sizeof(text), "%s%s %s\n", foreign->name,
+                 foreign->is_prefix ? "something" : "",
+                 taken && strcmp(taken, "any value") == 0 ? "" : "true");
         assert_refused_with(text, "mosquitto has this directive, Dunlin does not: ");
     }
     assert_refused("password_file /etc/passwd\n",
                    "test.conf:1: password_file: mosquitto has this directive, Dunlin does not: "
                    "there are no password files yet");
+}
+
+static void lines_of_mosquittos_that_ask_for_nothing_are_taken(void **state)
+{
+    (void)state;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < config_foreign_count; i++) {
+        const char *taken = config_harmless_value(&config_foreigns[i]);
+        char text[128];
+        if (!taken)
+            continue;
+        snprintf(text, sizeof(text), "%s %s\n", config_foreigns[i].name, taken);
+        config_free(load(text));
+        count++;
+    }
+    assert_int_equal(count, 17); /* all of them are in the list of what mosquitto has */
+    config_free(load("persistence 0\npersistence_location /var/lib/mosquitto/\n"
+                     "autosave_interval 1800\n"));
+    assert_refused("persistence true\npersistence_location /var/lib/mosquitto/\n",
+                   "test.conf:1: persistence: mosquitto has this directive, Dunlin does not: "
+                   "messages and sessions are kept in memory");
+    assert_refused("websockets_headers_size 00\n",
+                   "test.conf:1: websockets_headers_size: mosquitto has this directive, Dunlin "
+                   "does not: WebSocket requests have at most 8192 bytes");
 }
 
 /* ---- values ---- */
@@ -433,6 +460,7 @@ int main(void)
         cmocka_unit_test(every_choice_refuses_a_word_that_is_none_of_its_own),
         cmocka_unit_test(every_single_value_given_twice_names_the_first_line),
         cmocka_unit_test(directives_of_mosquitto_that_dunlin_lacks_are_called_that),
+        cmocka_unit_test(lines_of_mosquittos_that_ask_for_nothing_are_taken),
         cmocka_unit_test(defaults_are_those_of_mosquitto),
         cmocka_unit_test(expiration_counts_hours_days_weeks_months_and_years),
         cmocka_unit_test(sweep_for_expired_retained_messages_is_given_in_minutes),
