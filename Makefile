@@ -196,6 +196,7 @@ scale: ; @tests/check/packages build scale
 	@/usr/bin/python3 tests/bench/scale.py --build $B $(if $(SET),--set) $(ARGS) $N
 
 # ---- installing: DESTDIR, PREFIX, bindir, toolbindir, mandir, sysconfdir, unitdir ----
+# Modes are given, so that the umask of who installs does not matter.
 
 INSTALLED = $(bindir)/dunlin $(toolbindir)/dunlin-bench \
             $(mandir)/man8/dunlin.8 $(mandir)/man5/dunlin.conf.5 $(mandir)/man1/dunlin-bench.1 \
@@ -211,6 +212,7 @@ install: $B/dunlin $B/dunlin-bench ; @:
 	install -m 644 docs/dunlin.conf.example $(DESTDIR)$(sysconfdir)/dunlin/dunlin.conf.example
 	sed 's,@bindir@,$(bindir),; s,@sysconfdir@,$(sysconfdir),' docs/dunlin.service \
 		>$(DESTDIR)$(unitdir)/dunlin.service
+	chmod 644 $(filter %.1 %.5 %.8 %.service,$(INSTALLED:%=$(DESTDIR)%))
 
 uninstall:
 	rm -f $(INSTALLED:%=$(DESTDIR)%)
