@@ -203,9 +203,12 @@ static void walk_start(struct worker *worker, struct connection *connection, str
         walk = mem_zalloc(sizeof(*walk) + filter.len);
     if (!walk) {
         struct slice id = connection_client_id(connection);
-        log_line(LOG_WARNING_,
-                 "Client %.*s gets no documents for %.*s: %u walks over sessions are under way.",
-                 SLICE_ARG(id), SLICE_ARG(filter), walks->count);
+        char address[CONNECTION_ADDRESS_BYTES];
+        log_line(
+            LOG_WARNING_,
+            "Client %.*s (%s) gets no documents for %.*s: %u walks over sessions are under way.",
+            SLICE_ARG(id), connection_address(connection, address), SLICE_ARG(filter),
+            walks->count);
         return;
     }
     walk->asker.answered = walk_answered;

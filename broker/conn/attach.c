@@ -143,6 +143,14 @@ static void log_connected(struct worker *worker, struct connection *connection, 
              session->user ? session->user->name : "");
 }
 
+static void log_no_memory(const struct connection *connection, const char *what)
+{
+    char address[CONNECTION_ADDRESS_BYTES];
+    struct slice id = connection_client_id(connection);
+    log_line(LOG_ERROR, "Client %.*s (%s): no memory for %s.", SLICE_ARG(id),
+             connection_address(connection, address), what);
+}
+
 /* The session takes on what CONNECT said. */
 static void session_take_pending(struct worker *worker, struct session *session,
                                  struct connection *connection, struct pending_connect *pending)
@@ -162,7 +170,7 @@ static void session_take_pending(struct worker *worker, struct session *session,
     session->user = NULL;
     if (pending->has_user_name &&
         session_set_user(session, pending->user_name, pending->is_verified))
-        log_line(LOG_ERROR, "No memory for a user name.");
+        log_no_memory(connection, "its user name");
 }
 
 static void count_connected(struct worker *worker)
@@ -317,7 +325,7 @@ static void attach_wait(struct worker *worker, struct connection *connection,
     connection_hold(worker, connection, HOLD_WAITING);
     if (timing_heap_arm(worker->keepalive, connection->handle,
                         worker->reactor->now_tick + WAITING_TICKS))
-        log_line(LOG_ERROR, "No memory for a timer.");
+        log_no_memory(connection, "the timer of its CONNECT");
     moving_request_take(worker, move, connection, ref);
 }
 

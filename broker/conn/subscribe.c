@@ -130,8 +130,9 @@ uint8_t subscribe_one(struct worker *worker, struct connection *connection,
         !auth_may(worker->broker->auth, session_id(session), user, filter.filter, AUTH_SUBSCRIBE))
         return REASON_NOT_AUTHORIZED;
     if (is_over_memory_limit(worker) && !(session->flags & SESSION_ADMIN)) {
-        log_line(LOG_NOTICE_, "Subscription of client %.*s refused: memory_limit is reached.",
-                 SLICE_ARG(session_id(session)));
+        char address[CONNECTION_ADDRESS_BYTES];
+        log_line(LOG_NOTICE_, "Subscription of client %.*s (%s) refused: memory_limit is reached.",
+                 SLICE_ARG(session_id(session)), connection_address(connection, address));
         return REASON_QUOTA_EXCEEDED;
     }
     uint8_t qos_max = connection_listener(worker, connection)->qos_max;

@@ -105,6 +105,20 @@ def test_memory_that_gets_short_is_told_when_it_begins_and_ends(broker, connect,
     assert broker.log().count("Memory is short") == 1
 
 
+@pytest.mark.config(admin_users="ada", fresh=True)
+def test_a_subscription_that_finds_no_memory_is_told_with_client_and_address(broker, connect, topic, prefix):
+    c, p = connect("c"), connect("p")
+    for n in range(20):
+        p.publish(topic(str(n)), "x" * 60_000, 1, retain=True)
+    broker.config["memory_limit"] = "1048576"
+    broker.write_config()
+    broker.signal(signal.SIGHUP)
+    broker.wait_log("Reload: done")
+    c.subscribe("a", codes=[0x97])
+    ends(rf"Subscription of client {prefix}c \(127\.0\.0\.1:\d+\) refused: memory_limit",
+         broker.wait_log("refused: memory_limit"))
+
+
 # ---------------------------------------------------------------------------------------- packets
 
 
