@@ -42,7 +42,6 @@ struct sys {
     struct sys_reading reading;
     struct sys_row *rows;
     uint32_t count, cap, at; /* at: the next to publish in this round */
-    uint64_t next_ms;        /* of the next round */
     bool has_said_version, is_running;
 };
 
@@ -278,13 +277,14 @@ static bool sys_run(struct reactor *reactor, struct job *job)
     return !sys->is_running;
 }
 
-/* Reads the figures of a round that is due. */
+/* Reads the figures of a round that is due: by the interval of now, which a reload may change. */
 static bool round_begin(struct sys *sys, struct worker *worker, uint64_t now_ms)
 {
     uint32_t interval_s = broker_config(worker->broker)->sys_interval_s;
-    if (interval_s == 0 || sys->is_running || now_ms < sys->next_ms)
+    uint64_t last_ms = sys->reading.at_ms;
+    bool is_due = last_ms == 0 || now_ms >= last_ms + interval_s * 1000ull;
+    if (interval_s == 0 || sys->is_running || !is_due)
         return false;
-    sys->next_ms = now_ms + interval_s * 1000ull;
     sys_reading_take(&sys->reading, worker->broker, now_ms);
     sys->at = 0;
     return sys->is_running = true;

@@ -168,12 +168,13 @@ struct worker {
     struct job ending_job;
     uint32_t ending_first, ending_last; /* slots of sessions that are taken apart, 0: none */
     struct scratch topic_scratch, filter_scratch;
-    uint32_t generation;   /* of connections */
-    bool is_pressed;       /* memory or mailboxes are nearly full: publishers wait */
-    bool is_stopped;       /* drained: everything was closed */
-    bool is_memory_told;   /* reactor 0: the log says that memory is short */
-    uint32_t loss_told_s;  /* when report_loss() last wrote a line, 0: never */
-    uint32_t sweep_tick;   /* reactor 0: when expired retained messages are looked for again */
+    uint32_t generation;  /* of connections */
+    bool is_pressed;      /* memory or mailboxes are nearly full: publishers wait */
+    bool is_stopped;      /* drained: everything was closed */
+    bool is_memory_told;  /* reactor 0: the log says that memory is short */
+    uint32_t loss_told_s; /* when report_loss() last wrote a line, 0: never */
+    uint32_t
+        swept_tick; /* reactor 0: when expired retained messages were last looked for, or the start */
     uint32_t sweep_slices; /* left of the pass under way */
     uint32_t drain_handle;
     uint8_t random[256]; /* for client ids that are made here: the first random_left are unused */

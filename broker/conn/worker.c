@@ -49,22 +49,22 @@ static bool feel_pressure(struct worker *worker)
     return is_short || mailbox_is_congested(worker->reactor);
 }
 
-/* Every retain_expiry_interval one pass over all retained messages, a slice each tick. Reactor 0
- * does it. */
+/* Every retain_expiry_interval, as it is now, one pass over all retained messages, a slice each
+ * tick. Reactor 0 does it. */
 static void sweep_retained(struct worker *worker)
 {
     const struct config *config = broker_config(worker->broker);
     uint32_t now = worker->reactor->now_tick;
+    if (worker->swept_tick == 0)
+        worker->swept_tick = now;
     if (worker->reactor->index != 0 || !config->retain_expiry_s)
         return;
     if (worker->sweep_slices == 0) {
         struct retained_stats stats;
-        if (worker->sweep_tick == 0)
-            worker->sweep_tick = now + config->retain_expiry_s * 2;
-        if (now < worker->sweep_tick)
+        if (now - worker->swept_tick < config->retain_expiry_s * 2)
             return;
         retained_stats(worker->broker->retained, &stats);
-        worker->sweep_tick = now + config->retain_expiry_s * 2;
+        worker->swept_tick = now;
         worker->sweep_slices = (uint32_t)(stats.messages / RETAINED_SWEEP_NODES) + 1;
     }
     worker->sweep_slices--;

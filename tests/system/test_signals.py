@@ -159,3 +159,46 @@ def test_many_reloads_in_a_row_do_no_harm():
         c.publish("a", str(n), 1)
         c.expect_publish("a", str(n))
     target.stop()
+
+
+def reload_done(target, **config):
+    target.wait_log("Reload: done", reload(target, **config))
+
+
+def test_a_reload_shortens_an_interval_that_has_begun():
+    target = start(sys_interval=300)
+    c = clients.Client(target.address, "c")
+    c.subscribe("$SYS/broker/uptime")
+    first = c.expect_publish("$SYS/broker/uptime")
+    target.turn(5000)
+    c.expect_nothing()
+    reload_done(target, sys_interval=2)
+    target.turn(1000)
+    assert c.expect_publish("$SYS/broker/uptime").payload != first.payload
+    target.stop()
+
+
+def retained_count(target):
+    """As $SYS tells it anew."""
+    target.turn(1100)
+    target.settle()
+    c = clients.Client(target.address, "count")
+    c.subscribe("$SYS/broker/retained messages/count")
+    count = int(c.expect_publish("$SYS/broker/retained messages/count").payload)
+    c.disconnect()
+    return count
+
+
+def test_a_reload_shortens_the_time_to_the_next_sweep_of_retained_messages():
+    target = start(retain_expiry_interval=1000)
+    c = clients.Client(target.address, "c")
+    for n in range(20):
+        c.publish(f"r/{n}", "x", 1, retain=True, props={"message_expiry": 9})
+    before = retained_count(target)
+    target.turn(30_000)
+    assert retained_count(target) == before
+    reload_done(target, retain_expiry_interval=1)
+    target.turn(61_000)
+    target.settle()
+    assert retained_count(target) == before - 20
+    target.stop()
