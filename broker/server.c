@@ -17,6 +17,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "conn/announced.h"
 #include "conn/connection.h"
 #include "conn/worker.h"
 #include "runtime/log.h"
@@ -182,6 +183,7 @@ static void make_tables(struct server *server)
     broker->retained = retained_new(RETAINED_SHARDS);
     broker->sessions = session_table_new(&broker->slots);
     broker->auth = auth_new();
+    announced_init(broker, server->first_config);
     BUG_ON(!broker->index || !broker->retained);
     broker->started_ms = clock_now_ms();
     broker->started_wall_s = (uint64_t)time(NULL);
@@ -285,6 +287,22 @@ static void log_done(const struct changes *changes, bool has_log)
              has_log ? "" : "; the log stays as it was");
 }
 
+/* What clients are told of, and is kept to towards those who are here. */
+static void change_announced(struct server *server, struct config *config,
+                             const struct config *before, struct changes *changes)
+{
+    if (announced_change(&server->broker, config))
+        return;
+    config->max_packet_bytes = before->max_packet_bytes;
+    config->receive_maximum = before->receive_maximum;
+    config->retain_available = before->retain_available;
+    changes->after_restart++;
+    log_line(LOG_WARNING_,
+             "Reload: max_packet_size, receive_maximum and retain_available had %u "
+             "different sets of values: a new one needs a restart, and they stay as they were.",
+             ANNOUNCED_MAX);
+}
+
 static void reload(struct server *server, const struct config_args *args)
 {
     char *error = NULL;
@@ -292,8 +310,10 @@ static void reload(struct server *server, const struct config_args *args)
     struct config *before = atomic_load(&server->broker.config);
     struct changes changes = {0};
     bool is_ok = config;
-    if (config)
+    if (config) {
+        change_announced(server, config, before, &changes);
         config_diff(before, config, log_change, &changes);
+    }
     if (changes.applied) {
         config_keep_fixed(config, before);
         atomic_store_explicit(&server->broker.config, config, memory_order_release);

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "conn/aliases.h"
+#include "conn/announced.h"
 #include "conn/bulk.h"
 #include "conn/give_up.h"
 #include "conn/moving.h"
@@ -81,12 +82,14 @@ static void fill_connack(struct worker *worker, const struct connection *connect
 {
     const struct config *config = broker_config(worker->broker);
     const struct config_listener *listener = connection_listener(worker, connection);
+    const struct announced *announced = announced_to(worker, connection);
     connack->has_session_expiry = pending->is_expiry_ours;
     connack->session_expiry_s = pending->expiry_s;
-    connack->receive_maximum = config->receive_maximum ? (uint16_t)config->receive_maximum : 65535;
+    connack->receive_maximum = announced->receive_maximum;
     connack->qos_max = listener->qos_max;
-    connack->retain_unavailable = !config->retain_available;
-    connack->packet_bytes_max = config->max_packet_bytes;
+    connack->retain_unavailable = !announced->has_retain;
+    if (announced->packet_bytes_max < MQTT_PACKET_BYTES_MAX)
+        connack->packet_bytes_max = announced->packet_bytes_max;
     connack->topic_alias_maximum = listener->topic_alias_max;
     connack->has_server_keepalive = pending->is_keepalive_ours;
     connack->server_keepalive_s = pending->keepalive_s;

@@ -64,8 +64,20 @@ struct broker_hooks {
     void (*tick)(struct worker *worker);
 };
 
+/* Limits that clients are told: see announced.h. */
+struct announced {
+    uint32_t packet_bytes_max; /* MQTT_PACKET_BYTES_MAX: none but the standard's */
+    uint16_t receive_maximum;
+    bool has_retain;
+};
+
+#define ANNOUNCED_MAX 256u
+
 struct broker {
     struct config *_Atomic config; /* swapped on reload; a pointer to it is good for a turn */
+    struct announced announced[ANNOUNCED_MAX]; /* near nothing that others write often */
+    uint32_t announced_count;                  /* the main thread's */
+    _Atomic uint8_t announced_now;
     struct reactor_group *group;
     struct slots slots;
     struct index *index;

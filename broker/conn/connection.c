@@ -18,6 +18,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "conn/admit.h"
+#include "conn/announced.h"
 #include "conn/attach.h"
 #include "conn/deliver.h"
 #include "conn/input.h"
@@ -166,6 +167,7 @@ static void connection_set_up(struct worker *worker, struct connection *connecti
     connection->generation = ++worker->generation;
     connection->listener = (uint8_t)listener->index;
     connection->state = CONNECTION_ACCEPTED;
+    announced_take(worker, connection);
     connection->packet_bytes_max = MQTT_PACKET_BYTES_MAX;
     connection->last_packet_tick = worker->reactor->now_tick;
 }

@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "conn/again.h"
+#include "conn/announced.h"
 #include "conn/output.h"
 #include "conn/pause.h"
 #include "conn/run.h"
@@ -31,9 +32,7 @@
 
 uint32_t input_packet_bytes_max(struct worker *worker, const struct connection *connection)
 {
-    uint32_t max = broker_config(worker->broker)->max_packet_bytes;
-    if (max == 0)
-        max = MQTT_PACKET_BYTES_MAX;
+    uint32_t max = announced_to(worker, connection)->packet_bytes_max;
     if (connection->state == CONNECTION_ACCEPTED && max > CONNECT_PACKET_BYTES_MAX)
         return CONNECT_PACKET_BYTES_MAX;
     return max;

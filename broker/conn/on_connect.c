@@ -8,6 +8,7 @@
 #include <sys/random.h>
 
 #include "base/mem.h"
+#include "conn/announced.h"
 #include "conn/attach.h"
 #include "conn/authenticate.h"
 #include "conn/send.h"
@@ -46,7 +47,8 @@ static uint8_t check_policy(struct worker *worker, const struct connection *conn
         *text = "will QoS above the maximum";
         return REASON_QOS_NOT_SUPPORTED; /* [MQTT-3.2.2-12] */
     }
-    if (packet->will.present && packet->will.retain && !config->retain_available) {
+    if (packet->will.present && packet->will.retain &&
+        !announced_to(worker, connection)->has_retain) {
         *text = "will retain is not available";
         return REASON_RETAIN_NOT_SUPPORTED; /* [MQTT-3.2.2-13] */
     }
@@ -208,6 +210,7 @@ static void take_limits(struct worker *worker, struct connection *connection,
                         const struct packet_connect *packet)
 {
     uint16_t ours = connection_listener(worker, connection)->topic_alias_broker_max;
+    announced_take(worker, connection);
     connection->packet_bytes_max = packet->packet_bytes_max;
     connection->receive_maximum = packet->receive_maximum;
     uint16_t most = packet->topic_alias_maximum < ours ? packet->topic_alias_maximum : ours;

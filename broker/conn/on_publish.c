@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "conn/aliases.h"
+#include "conn/announced.h"
 #include "conn/publish.h"
 #include "conn/report.h"
 #include "conn/send.h"
@@ -53,7 +54,7 @@ static const struct fault *check_publish(struct worker *worker, struct connectio
 {
     if (packet->qos > connection_listener(worker, connection)->qos_max)
         return &fault_qos;
-    if (packet->retain && !broker_config(worker->broker)->retain_available)
+    if (packet->retain && !announced_to(worker, connection)->has_retain)
         return &fault_retain;
     return resolve_alias(worker, connection, packet);
 }
@@ -144,8 +145,8 @@ static void acknowledge(struct worker *worker, struct connection *connection,
 static bool is_over_receive_maximum(struct worker *worker, const struct connection *connection)
 {
     const struct flight *flight = connection->session->flight;
-    uint32_t max = broker_config(worker->broker)->receive_maximum;
-    return flight && connection->version == MQTT_5 && max && flight->received.count >= max;
+    return flight && connection->version == MQTT_5 &&
+           flight->received.count >= announced_to(worker, connection)->receive_maximum;
 }
 
 /* QoS 2: takes the packet id in. False when this is a repetition, answered here, or an error. */

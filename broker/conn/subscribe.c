@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "conn/announced.h"
 #include "conn/bulk.h"
 #include "conn/handlers.h"
 #include "conn/replay.h"
@@ -93,12 +94,13 @@ static enum err add_subscription(struct worker *worker, struct session *session,
     return ERR_OK;
 }
 
-static void start_replay(struct worker *worker, struct session *session,
+static void start_replay(struct worker *worker, const struct connection *connection,
                          const struct topic_filter *filter, index_subscriber subscriber,
                          uint8_t retain_handling, bool is_new)
 {
+    struct session *session = connection->session;
     bool wanted = retain_handling == 0 || (retain_handling == 1 && is_new); /* [MQTT-3.3.1-9..11] */
-    if (filter->is_shared || !wanted || !broker_config(worker->broker)->retain_available)
+    if (filter->is_shared || !wanted || !announced_to(worker, connection)->has_retain)
         return;
     if (!is_new)
         replay_stop(session, filter->filter);
@@ -148,7 +150,7 @@ uint8_t subscribe_one(struct worker *worker, struct connection *connection,
         return REASON_QUOTA_EXCEEDED;
     }
     log_subscribe(connection, LOG_SUBSCRIBE, "subscribes to", filter.full, qos);
-    start_replay(worker, session, &filter, subscriber, wish->retain_handling, !old);
+    start_replay(worker, connection, &filter, subscriber, wish->retain_handling, !old);
     if (is_sys_filter(&filter) && worker->broker->hooks.subscribed)
         worker->broker->hooks.subscribed(worker, session, filter.filter, subscriber,
                                          wish->retain_handling, !old);

@@ -243,7 +243,8 @@ const struct config_directive config_directives[] = {
   .argument = "BYTES", .sample = "1000000",
   .help = "The largest packet that clients may send. MQTT 5 clients are told; one that sends a "
           "larger one is disconnected. Without a limit, the standard's 268435460 bytes: a packet of "
-          "200 MB keeps its reactor from the other clients for a second." },
+          "200 MB keeps its reactor from the other clients for a second. A reload changes it for "
+          "clients that connect from then on." },
 { .name = "message_size_limit", .scope = CONFIG_GLOBAL, .type = CONFIG_LIMIT,
   OF(message_bytes_max), .is_reloadable = true, .min = 1, .max = 268435455,
   .default_text = "unlimited", .argument = "BYTES", .sample = "100000",
@@ -276,7 +277,8 @@ const struct config_directive config_directives[] = {
   .is_reloadable = true, .min = 1, .max = 65535, .default_text = "20", .argument = "COUNT",
   .sample = "100",
   .help = "How many QoS 1 and 2 messages a client may have on their way to the broker at a time. "
-          "MQTT 5 clients are told. Without a limit, the standard's 65535." },
+          "MQTT 5 clients are told. Without a limit, the standard's 65535. A reload changes it for "
+          "clients that connect from then on." },
 { .name = "max_queued_messages", .scope = CONFIG_GLOBAL, .type = CONFIG_LIMIT,
   OF(max_queued_messages), .is_reloadable = true, .min = 1, .max = UINT32_MAX,
   .default_text = "1000", .argument = "COUNT", .sample = "100",
@@ -316,7 +318,9 @@ const struct config_directive config_directives[] = {
 /* ---- retained messages ---------------------------------------------------------------------- */
 { .name = "retain_available", .scope = CONFIG_GLOBAL, .type = CONFIG_BOOL, OF(retain_available),
   .is_reloadable = true, .default_text = "true", .argument = "true|false", .sample = "false",
-  .help = "Whether messages may be retained. With false, a client that tries is disconnected." },
+  .help = "Whether messages may be retained, and are given to those who subscribe. With false, a "
+          "client that tries is disconnected. MQTT 5 clients are told. A reload changes it for "
+          "clients that connect from then on." },
 { .name = "retain_expiry_interval", .scope = CONFIG_GLOBAL, .type = CONFIG_LIMIT,
   OF(retain_expiry_s), .unit = 60, .is_reloadable = true, .min = 1, .max = 1000000,
   .default_text = "unlimited", .argument = "MINUTES", .sample = "60",

@@ -46,6 +46,7 @@ struct io {
     uint8_t kind;
     uint8_t interest; /* EPOLLIN, EPOLLOUT, IO_EDGE: what is now waited for */
     bool is_muted;    /* by reactor_io_mute() */
+    uint8_t of_app;   /* for the app's own use */
 };
 
 typedef void (*io_handler)(struct reactor *reactor, struct io *io, uint32_t events);

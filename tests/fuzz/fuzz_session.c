@@ -467,6 +467,7 @@ static void step_reload(struct peer *peer)
     config->log_dest = 0;
     config->connection_messages = false;
     config_keep_fixed(config, atomic_load(&play.h->broker.config));
+    BUG_ON(!announced_change(&play.h->broker, config));
     atomic_store(&play.h->broker.config, config);
     play.loaded[play.loaded_count++] = config;
 }

@@ -202,3 +202,102 @@ def test_a_reload_shortens_the_time_to_the_next_sweep_of_retained_messages():
     target.settle()
     assert retained_count(target) == before - 20
     target.stop()
+
+
+PUBLISH = clients.codec.publish
+
+
+@versions
+def test_a_lower_packet_size_does_not_end_who_was_told_a_higher_one(version):
+    target = start(max_packet_size=10_000)
+    before = clients.Client(target.address, "before", version)
+    half = PUBLISH(version, "a", b"x" * 9000, 1, 1)
+    before.send(half[:100])
+    reload_done(target, max_packet_size=1000)
+    before.send(half[100:])
+    before.expect("PUBACK")
+    before.publish("a", "x" * 9000, 1)
+    after = clients.Client(target.address, "after", version)
+    if version == 5:
+        assert before.connack.props["max_packet_size"] == 10_000
+        assert after.connack.props["max_packet_size"] == 1000
+    after.send(PUBLISH(version, "a", b"x" * 9000))
+    after.expect_close(0x95)
+    before.send(PUBLISH(version, "a", b"x" * 10_000))
+    before.expect_close(0x95)
+    target.stop()
+
+
+def test_a_lower_receive_maximum_does_not_end_who_was_told_a_higher_one():
+    target = start(receive_maximum=20)
+    before = clients.Client(target.address, "before")
+    reload_done(target, receive_maximum=3)
+    for n in range(1, 21):
+        before.send(PUBLISH(5, "a", b"x", 2, n))
+        before.expect("PUBREC")
+    after = clients.Client(target.address, "after")
+    assert after.connack.props["receive_max"] == 3
+    for n in range(1, 5):
+        after.send(PUBLISH(5, "a", b"x", 2, n))
+    for n in range(1, 4):
+        after.expect("PUBREC")
+    after.expect_close(0x93)
+    before.send(PUBLISH(5, "a", b"x", 2, 21))
+    before.expect_close(0x93)
+    target.stop()
+
+
+@versions
+def test_without_retained_messages_from_now_on_who_was_told_of_them_has_them(version):
+    target = start()
+    before = clients.Client(target.address, "before", version)
+    before.publish("r", "1", 1, retain=True)
+    reload_done(target, retain_available="false")
+    before.publish("r", "2", 1, retain=True)
+    before.subscribe("r")
+    assert before.expect_publish("r", "2").retain
+    after = clients.Client(target.address, "after", version)
+    after.subscribe("r")
+    after.expect_nothing()
+    after.send(PUBLISH(version, "r", b"3", retain=True))
+    after.expect_close(0x9A)
+    before.ping()
+    target.stop()
+
+
+def test_higher_limits_hold_for_who_is_told_them():
+    target = start(max_packet_size=1000, retain_available="false")
+    before = clients.Client(target.address, "before")
+    reload_done(target, max_packet_size=10_000, retain_available="true")
+    after = clients.Client(target.address, "after")
+    assert after.connack.props["max_packet_size"] == 10_000
+    assert after.connack.props.get("retain_available", 1) == 1
+    after.publish("r", "x" * 9000, 1, retain=True)
+    before.send(PUBLISH(5, "r", b"x" * 9000))
+    before.expect_close(0x95)
+    target.stop()
+
+
+def receive_maximum_of_a_newcomer(target):
+    c = clients.Client(target.address, "c")
+    c.disconnect()
+    return c.connack.props["receive_max"]
+
+
+def test_more_sets_of_limits_than_there_is_room_for_need_a_restart():
+    target = start(receive_maximum=1000)
+    before = clients.Client(target.address, "before")
+    for n in range(255):
+        reload(target, receive_maximum=n + 1)
+        deadline = time.monotonic() + clients.WAIT_S
+        while receive_maximum_of_a_newcomer(target) != n + 1 and time.monotonic() < deadline:
+            pass
+        target.turn(1000)
+    since = reload(target, receive_maximum=256, max_keepalive=100)
+    said = target.wait_log("Reload: done, 1 change, 1 more after a restart.", since)
+    assert "a new one needs a restart, and they stay as they were." in said
+    assert receive_maximum_of_a_newcomer(target) == 255
+    reload_done(target, receive_maximum=7)
+    assert receive_maximum_of_a_newcomer(target) == 7
+    before.ping()
+    target.stop()

@@ -32,6 +32,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "conn/announced.h"
 #include "conn/broker.h"
 #include "conn/connection.h"
 #include "conn/worker.h"
@@ -76,6 +77,7 @@ static inline void harness_make_tables(struct harness *h, uint32_t reactors)
     broker->retained = retained_new(8);
     broker->sessions = session_table_new(&broker->slots);
     broker->auth = auth_new();
+    announced_init(broker, h->config);
     BUG_ON(!broker->index || !broker->retained);
     size_t bytes = reactors * sizeof(struct worker);
     broker->workers = aligned_alloc(_Alignof(struct worker), bytes);
