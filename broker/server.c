@@ -19,6 +19,7 @@
 #include "base/mem.h"
 #include "conn/announced.h"
 #include "conn/connection.h"
+#include "conn/review.h"
 #include "conn/worker.h"
 #include "runtime/log.h"
 
@@ -316,7 +317,10 @@ static void reload(struct server *server, const struct config_args *args)
     }
     if (changes.applied) {
         config_keep_fixed(config, before);
+        bool needs_review = review_is_needed(before, config);
         atomic_store_explicit(&server->broker.config, config, memory_order_release);
+        if (needs_review)
+            review_ask(&server->broker);
         retire_config(server, before);
     } else {
         config_free(config);

@@ -1,9 +1,5 @@
 /*
  * ask.c: see ask.h.
- *
- * Reading other reactors' slots: a slot is looked at only when its generation is odd (it is given
- * out), its owner is this reactor and it is not moving; all of that changes by this reactor's own
- * hand, so what was seen holds for the turn. See slots.h and moving.c.
  */
 #include "admin/ask.h"
 
@@ -12,6 +8,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "conn/attach.h"
+#include "conn/worker.h"
 #include "mqtt/reason.h"
 #include "runtime/log.h"
 
@@ -61,20 +58,6 @@ struct ask_desk {
 
 static uint16_t type_ask, type_answer; /* set once at the start */
 
-struct session *ask_own_session(struct worker *worker, uint32_t slot_id)
-{
-    struct slot *slot = slot_of(&worker->broker->slots, slot_id);
-    uint32_t generation = atomic_load_explicit(&slot->generation, memory_order_acquire);
-    if (!(generation & 1) ||
-        atomic_load_explicit(&slot->owner, memory_order_acquire) != worker->reactor->index)
-        return NULL;
-    if (atomic_load_explicit(&slot->is_moving, memory_order_acquire))
-        return NULL;
-    struct session *session = slot->object;
-    bool is_there = (session->flags & (SESSION_IN_TABLE | SESSION_IS_ENDING)) == SESSION_IN_TABLE;
-    return is_there ? session : NULL;
-}
-
 /* ---- the owner's side ---- */
 
 static bool scan_wants(struct worker *worker, const struct mail_ask *mail,
@@ -113,7 +96,7 @@ static void answer_scan(struct ask_desk *desk, const struct mail_ask *mail,
     uint32_t end = atomic_load_explicit(&worker->broker->slots.end, memory_order_acquire);
     uint32_t slot = mail->slot ? mail->slot : 1;
     for (uint32_t cost = 0; slot < end && cost < SCAN_COST; slot++) {
-        struct session *session = ask_own_session(worker, slot);
+        struct session *session = worker_own_session(worker, slot);
         cost += session ? OWN_COST : 1;
         if (!session || !scan_wants(worker, mail, session))
             continue;
@@ -157,7 +140,7 @@ static void answer_one(struct ask_desk *desk, const struct mail_ask *mail,
                        struct mail_answer *answer)
 {
     struct worker *worker = desk->worker;
-    struct session *session = ask_own_session(worker, mail->slot);
+    struct session *session = worker_own_session(worker, mail->slot);
     if (!session || session->generation != mail->generation) {
         answer->outcome = ASK_GONE;
         return;

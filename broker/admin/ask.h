@@ -92,7 +92,4 @@ bool ask_one_post(struct worker *worker, struct asker *asker, enum ask_what what
 /* Cuts the next record off. False at the end. */
 bool ask_next_record(struct slice *records, struct ask_record *record);
 
-/* The session in a slot, when it is this reactor's to look at; or NULL. */
-struct session *ask_own_session(struct worker *worker, uint32_t slot);
-
 #endif

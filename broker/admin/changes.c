@@ -15,6 +15,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "conn/publish.h"
+#include "conn/worker.h"
 #include "mqtt/version.h"
 
 #define CHANGES_PER_SLICE 8u
@@ -71,7 +72,7 @@ static void publish_ended(struct changes *changes, const struct ended *ended)
 static void publish_change(struct changes *changes, const struct change *change)
 {
     struct worker *worker = changes->worker;
-    struct session *session = ask_own_session(worker, change->slot);
+    struct session *session = worker_own_session(worker, change->slot);
     struct document_options options = {0};
     if (!session || session->generation != change->generation)
         return; /* ended, or with another reactor, which tells */

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "conn/aliases.h"
 #include "conn/announced.h"
+#include "conn/authenticate.h"
 #include "conn/bulk.h"
 #include "conn/give_up.h"
 #include "conn/moving.h"
@@ -166,14 +167,16 @@ static void session_take_pending(struct worker *worker, struct session *session,
         will_free(session->will); /* back within the delay: suppressed [MQTT-3.1.3-9] */
     session->will = pending->will;
     pending->will = NULL;
-    session->flags &= (uint8_t) ~(SESSION_ADMIN | SESSION_CLEAN_START);
+    session->flags &= (uint8_t) ~(SESSION_ADMIN | SESSION_CLEAN_START | SESSION_LOCAL);
     session->flags |= (uint8_t)((pending->is_admin ? SESSION_ADMIN : 0) |
-                                (pending->clean_start ? SESSION_CLEAN_START : 0));
+                                (pending->clean_start ? SESSION_CLEAN_START : 0) |
+                                (connection_is_loopback(connection) ? SESSION_LOCAL : 0));
     mem_free(session->user);
     session->user = NULL;
     if (pending->has_user_name &&
         session_set_user(session, pending->user_name, pending->is_verified))
         log_no_memory(connection, "its user name");
+    authenticate_again(worker, session); /* there may have been a reload since CONNECT */
 }
 
 static void count_connected(struct worker *worker)

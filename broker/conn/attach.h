@@ -71,6 +71,8 @@ void attach_forget_due_wills(struct worker *worker);
 /* Starts and ends the timers of a session without connection. */
 void attach_go_offline(struct worker *worker, struct session *session);
 void attach_go_online(struct worker *worker, struct session *session);
+/* Its expiry is what the configuration now says, if it has no connection. It may end by that. */
+void attach_renew_expiry(struct worker *worker, struct session *session);
 /* The session that a WAITING connection asked for is here; NULL: it is gone, look again. */
 void attach_arrived(struct worker *worker, struct connection *connection, struct session *session);
 

@@ -10,6 +10,7 @@
 #include "conn/handlers.h"
 #include "conn/send.h"
 #include "mqtt/encode.h"
+#include "runtime/log.h"
 #include "session/session.h"
 
 static const struct fault fault_auth_unasked = {REASON_PROTOCOL_ERROR, "MQTT-4.12.0-7",
@@ -30,20 +31,61 @@ static bool is_named_admin(const struct config *config, struct slice user)
     return false;
 }
 
+/* What a client says of itself, and how far that can be believed. */
+struct claim {
+    uint8_t listener;
+    bool is_local, is_verified;
+    struct slice user; /* NULL: none */
+};
+
 /* Admins: those named, once users are known; before that whoever is on this machine. Nobody on a
    listener with a mount point. */
+static bool is_admin(struct worker *worker, const struct claim *claim)
+{
+    const struct config *config = broker_config(worker->broker);
+    bool has_users = worker->broker->auth->has_users;
+    if (config->listeners[claim->listener].mount_point)
+        return false; /* it is to see and reach only what is below it */
+    if (!has_users && config->admin_users.count == 0)
+        return claim->is_local;
+    return claim->user.ptr && is_named_admin(config, claim->user) &&
+           (claim->is_verified || (!has_users && claim->is_local));
+}
+
 static void decide_admin(struct worker *worker, struct connection *connection)
 {
     struct pending_connect *pending = connection->pending;
-    const struct config *config = broker_config(worker->broker);
-    if (connection_listener(worker, connection)->mount_point)
-        pending->is_admin = false; /* it is to see and reach only what is below it */
-    else if (!worker->broker->auth->has_users && config->admin_users.count == 0)
-        pending->is_admin = connection_is_loopback(connection);
-    else
-        pending->is_admin = pending->has_user_name && is_named_admin(config, pending->user_name) &&
-                            (pending->is_verified || (!worker->broker->auth->has_users &&
-                                                      connection_is_loopback(connection)));
+    struct claim claim = {
+        .listener = connection->listener,
+        .is_local = connection_is_loopback(connection),
+        .is_verified = pending->is_verified,
+        .user = pending->has_user_name ? pending->user_name : slice_of(NULL, 0),
+    };
+    pending->is_admin = is_admin(worker, &claim);
+}
+
+/* The same of a session, by what it keeps of its last connection. */
+static bool is_session_admin(struct worker *worker, const struct session *session)
+{
+    const struct session_user *user = session->user;
+    struct claim claim = {
+        .listener = session->listener,
+        .is_local = session->flags & SESSION_LOCAL,
+        .is_verified = user && user->is_verified,
+        .user = user ? slice_of(user->name, user->len) : slice_of(NULL, 0),
+    };
+    return is_admin(worker, &claim);
+}
+
+void authenticate_again(struct worker *worker, struct session *session)
+{
+    bool was = session->flags & SESSION_ADMIN, is = is_session_admin(worker, session);
+    if (LIKELY(was == is))
+        return;
+    session->flags ^= SESSION_ADMIN;
+    if (session->sink)
+        log_line(LOG_NOTICE_, "Client %.*s is %s.", SLICE_ARG(session_id(session)),
+                 is ? "an admin now" : "no longer an admin");
 }
 
 static void accept_client(struct worker *worker, struct connection *connection)

@@ -11,4 +11,7 @@
 void authenticate_connect(struct worker *worker, struct connection *connection,
                           const struct packet_connect *packet);
 
+/* Whether the session's client is an admin by the configuration as it is now. On its reactor. */
+void authenticate_again(struct worker *worker, struct session *session);
+
 #endif

@@ -35,6 +35,7 @@ enum mail_type {
     MAIL_TAKEOVER,   /* hand this session over to a connection of mine, or end it */
     MAIL_HANDOVER,   /* to oneself: the fence has passed, send the session now */
     MAIL_ARRIVE,     /* here is the session, or word that it is gone */
+    MAIL_REVIEW,     /* from the server: go over your sessions, see review.h */
     MAIL_OLD_CONFIG, /* from the server: free it when nobody looks at it any more */
     MAIL_APP_FIRST,  /* admin's own types begin here */
 };
@@ -78,6 +79,7 @@ struct broker {
     struct announced announced[ANNOUNCED_MAX]; /* near nothing that others write often */
     uint32_t announced_count;                  /* the main thread's */
     _Atomic uint8_t announced_now;
+    _Atomic uint32_t reviews_asked; /* see review.h */
     struct reactor_group *group;
     struct slots slots;
     struct index *index;
@@ -128,6 +130,13 @@ struct giving_up {
     bool is_running;
 };
 
+/* A pass over the sessions after a reload (review.h). */
+struct review {
+    struct job job;
+    uint32_t begun; /* the last of broker->reviews_asked that is under way, or done */
+    uint32_t slot;  /* the next */
+};
+
 #define LISTENERS_MAX (2 * CONFIG_LISTENERS_MAX) /* sockets: a name may have several addresses */
 
 /* Where the packet at hand went as it came, if to one session and nowhere else: see run.h. */
@@ -154,6 +163,7 @@ struct worker {
     struct again again;
     struct admission admission;
     struct giving_up giving_up;
+    struct review review;
     struct index_matches matches;
     struct index_recent recent;
     uint32_t matches_wide_tick;   /* when there were last too many for one turn */

@@ -38,6 +38,16 @@ static uint64_t expiry_in_force(struct worker *worker, const struct session *ses
     return session->expiry_s;
 }
 
+/* When its expiry is over; 0: never. */
+static uint32_t expiry_end(struct worker *worker, const struct session *session)
+{
+    uint64_t expiry_s = expiry_in_force(worker, session);
+    uint32_t gone_s = worker->reactor->now_s - session->changed_s;
+    if (expiry_s == MQTT_EXPIRY_NEVER)
+        return 0;
+    return tick_after(worker, expiry_s > gone_s ? expiry_s - gone_s : 0) + 1;
+}
+
 static void offline_arm(struct worker *worker, struct session *session, struct offline *offline)
 {
     uint32_t tick = offline->expiry_tick;
@@ -56,14 +66,24 @@ void attach_go_offline(struct worker *worker, struct session *session)
         return;
     }
     offline->session = session;
-    uint64_t expiry_s = expiry_in_force(worker, session);
     uint32_t gone_s = worker->reactor->now_s - session->changed_s;
-    if (expiry_s != MQTT_EXPIRY_NEVER)
-        offline->expiry_tick = tick_after(worker, expiry_s > gone_s ? expiry_s - gone_s : 0) + 1;
+    offline->expiry_tick = expiry_end(worker, session);
     if (session->will) {
         uint32_t delay_s = session->will->delay_s;
         offline->will_tick = tick_after(worker, delay_s > gone_s ? delay_s - gone_s : 0) + 1;
     }
+    offline_arm(worker, session, offline);
+}
+
+void attach_renew_expiry(struct worker *worker, struct session *session)
+{
+    if (session->sink || session->offline_handle == 0)
+        return;
+    struct offline *offline = slab_at(&worker->offline, session->offline_handle);
+    uint32_t tick = expiry_end(worker, session);
+    if (tick == offline->expiry_tick)
+        return;
+    offline->expiry_tick = tick;
     offline_arm(worker, session, offline);
 }
 

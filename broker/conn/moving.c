@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "conn/attach.h"
+#include "conn/authenticate.h"
 #include "conn/deliver.h"
 #include "conn/give_up.h"
 #include "conn/publish.h"
@@ -294,6 +295,13 @@ static void coming_arrived(struct worker *worker, struct session *session)
         table_fini(&worker->coming_by_slot);
 }
 
+/* Nobody waits for it any more. */
+static void arrive_offline(struct worker *worker, struct session *session)
+{
+    authenticate_again(worker, session); /* a review may have missed it on its way */
+    attach_go_offline(worker, session);
+}
+
 void attach_mail_arrive(struct reactor *reactor, void *payload, uint32_t bytes)
 {
     struct worker *worker = worker_of(reactor);
@@ -311,7 +319,7 @@ void attach_mail_arrive(struct reactor *reactor, void *payload, uint32_t bytes)
     if (connection)
         attach_arrived(worker, connection, session);
     else if (session)
-        attach_go_offline(worker, session);
+        arrive_offline(worker, session);
     if (session)
         coming_arrived(worker, session);
     if (session && !connection)

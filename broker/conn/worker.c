@@ -19,6 +19,7 @@
 #include "conn/publish.h"
 #include "conn/replay.h"
 #include "conn/report.h"
+#include "conn/review.h"
 #include "conn/run.h"
 #include "conn/send.h"
 #include "conn/spread.h"
@@ -89,6 +90,7 @@ static void worker_tick(struct reactor *reactor)
         log_follow();
     pause_release(worker); /* also when still pressed: nobody waits much longer than a tick */
     sweep_retained(worker);
+    review_tick(worker);
     pool_trim(&worker->chunks, CHUNKS_KEPT / 8);
     if (worker->matches.cap > MATCHES_KEPT &&
         reactor->now_tick - worker->matches_wide_tick > MATCHES_KEPT_TICKS)
@@ -167,6 +169,7 @@ void worker_install(struct reactor_group *group)
     group->mail_handlers[MAIL_TAKEOVER] = attach_mail_takeover;
     group->mail_handlers[MAIL_HANDOVER] = attach_mail_handover;
     group->mail_handlers[MAIL_ARRIVE] = attach_mail_arrive;
+    group->mail_handlers[MAIL_REVIEW] = review_mail;
 }
 
 void worker_init(struct worker *worker, struct broker *broker, struct reactor *reactor)
@@ -210,6 +213,20 @@ bool worker_drain(struct worker *worker, uint32_t budget)
     }
     worker->drain_handle = handle;
     return worker->connections.used == 0 && list_is_empty(&worker->reactor->jobs);
+}
+
+struct session *worker_own_session(struct worker *worker, uint32_t slot_id)
+{
+    struct slot *slot = slot_of(&worker->broker->slots, slot_id);
+    uint32_t generation = atomic_load_explicit(&slot->generation, memory_order_acquire);
+    if (!(generation & 1) ||
+        atomic_load_explicit(&slot->owner, memory_order_acquire) != worker->reactor->index)
+        return NULL;
+    if (atomic_load_explicit(&slot->is_moving, memory_order_acquire))
+        return NULL;
+    struct session *session = slot->object;
+    bool is_there = (session->flags & (SESSION_IN_TABLE | SESSION_IS_ENDING)) == SESSION_IN_TABLE;
+    return is_there ? session : NULL;
 }
 
 void worker_free_session(struct worker *worker, struct session *session)

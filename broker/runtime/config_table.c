@@ -213,7 +213,8 @@ const struct config_directive config_directives[] = {
 { .name = "admin_users", .scope = CONFIG_GLOBAL, .type = CONFIG_NAMES, OF(admin_users),
   .is_reloadable = true, .max = TEXT_MAX, .argument = "NAME [NAME...]", .sample = "ada grace",
   .help = "The users who may look into sessions and end them through $SYS/broker/sessions and "
-          "$CONTROL/sessions/v1. Without it, clients on the loopback may. Several lines add up." },
+          "$CONTROL/sessions/v1. Without it, clients on the loopback may. Several lines add up. A reload "
+          "holds for those who are connected, too." },
 { .name = "global_max_connections", .scope = CONFIG_GLOBAL, .type = CONFIG_LIMIT,
   OF(global_max_connections), .is_reloadable = true, .takes_minus_one = true, .min = 1,
   .max = INT32_MAX, .default_text = "unlimited", .argument = "COUNT", .sample = "100000",
@@ -226,7 +227,9 @@ const struct config_directive config_directives[] = {
   OF(persistent_client_expiration_s), .is_reloadable = true, .min = 1, .max = 1000000,
   .default_text = "unlimited", .argument = "NUMBER{s|h|d|w|m|y}", .sample = "14d",
   .help = "Ends sessions whose client has been away for longer than this, whatever expiry the "
-          "client asked for: seconds, hours, days, weeks, months of 30 days or years of 365 days." },
+          "client asked for: seconds, hours, days, weeks, months of 30 days or years of 365 days. After "
+          "a reload it holds for clients that are away already, too; who came under a shorter one keeps "
+          "that until the next CONNECT." },
 
 /* ---- connections ---------------------------------------------------------------------------- */
 { .name = "connect_timeout", .scope = CONFIG_GLOBAL, .type = CONFIG_LIMIT, OF(connect_timeout_s),

@@ -84,6 +84,7 @@ struct session {
 #define SESSION_CLEAN_START 0x02u /* of the last CONNECT */
 #define SESSION_IS_ENDING 0x04u   /* out of the table; being taken apart */
 #define SESSION_IN_TABLE 0x08u
+#define SESSION_LOCAL 0x10u /* the last connection came from this machine */
 
 /* A session without slot, connection or subscriptions. NULL: no memory. */
 struct session *session_new(struct slice id);

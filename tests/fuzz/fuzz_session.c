@@ -469,6 +469,7 @@ static void step_reload(struct peer *peer)
     config_keep_fixed(config, atomic_load(&play.h->broker.config));
     BUG_ON(!announced_change(&play.h->broker, config));
     atomic_store(&play.h->broker.config, config);
+    review_ask(&play.h->broker);
     play.loaded[play.loaded_count++] = config;
 }
 

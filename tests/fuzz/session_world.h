@@ -28,6 +28,7 @@
 #include "tests/unit/conn/harness.h"
 #include "tests/unit/conn/harness_check.h"
 #include "admin/admin.h"
+#include "conn/review.h"
 
 #define WORLD_START_S 1000000
 #define WORLD_STEP_NS 1000

@@ -301,3 +301,67 @@ def test_more_sets_of_limits_than_there_is_room_for_need_a_restart():
     assert receive_maximum_of_a_newcomer(target) == 7
     before.ping()
     target.stop()
+
+
+CONTROL = "$CONTROL/sessions/v1"
+COUNT = '{"commands":[{"command":"countSessions"}]}'
+
+
+def lookout(target, name, **options):
+    """Somebody who wants to see what admins see, of the session "x"."""
+    c = clients.Client(target.address, name, username=name, **options)
+    c.subscribe("$SYS/broker/sessions/x", CONTROL + "/response", qos=1)
+    return c
+
+
+def test_a_reload_of_admin_users_holds_for_who_is_connected():
+    target = start(admin_users="ada")
+    ada, grace = lookout(target, "ada"), lookout(target, "grace")
+    since = reload(target, admin_users="grace")
+    target.wait_log("Client ada is no longer an admin.", since)
+    target.wait_log("Client grace is an admin now.", since)
+    ada.publish(CONTROL, COUNT, 1, code=0x87)
+    grace.publish(CONTROL, COUNT, 1)
+    assert b"count" in grace.expect_publish(CONTROL + "/response").payload
+    clients.Client(target.address, "x")
+    assert b'"x"' in grace.expect_publish("$SYS/broker/sessions/x").payload
+    target.settle()
+    ada.expect_nothing()
+    target.stop()
+
+
+def test_nothing_is_kept_for_an_admin_of_old_who_is_away():
+    target = start(admin_users="ada")
+    ada = lookout(target, "ada", clean=False, props={"session_expiry": 1000})
+    ada.disconnect()
+    target.settle()
+    reload_done(target, admin_users="grace")
+    target.settle()
+    clients.Client(target.address, "x").disconnect()
+    target.settle()
+    reload_done(target, admin_users="ada")
+    target.settle()
+    ada = clients.Client(target.address, "ada", username="ada", clean=False)
+    assert ada.connack.session_present
+    ada.expect_nothing()
+    clients.Client(target.address, "x")
+    ada.expect_publish("$SYS/broker/sessions/x")
+    target.stop()
+
+
+def test_a_reload_of_the_expiration_holds_for_who_is_away():
+    target = start()
+    for name, version in (("three", 4), ("five", 5)):
+        props = {"session_expiry": 0xFFFFFFFF} if version == 5 else None
+        clients.Client(target.address, name, version, clean=False, props=props).disconnect()
+    target.settle()
+    reload_done(target, persistent_client_expiration="1h")
+    target.settle()
+    target.turn(3_590_000)
+    target.settle()
+    assert "ended" not in target.log()
+    since = len(target.log())
+    target.turn(20_000)
+    target.wait_log("Session of client three ended: expired", since)
+    target.wait_log("Session of client five ended: expired", since)
+    target.stop()
