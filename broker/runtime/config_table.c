@@ -196,7 +196,7 @@ const struct config_directive config_directives[] = {
   .help = "Whether clients may connect that nothing vouches for. There are no password files yet, so "
           "these are all of them, with a user name or without: false lets nobody in. Without this "
           "line: true as long as the broker listens on its default loopback address only, false as "
-          "soon as the file sets up a listener." },
+          "soon as the file sets up a listener. Who is connected stays when a reload changes it." },
 { .name = "allow_zero_length_clientid", .scope = CONFIG_SECURITY, .type = CONFIG_BOOL,
   OF_LISTENER(allow_zero_length_clientid), .is_reloadable = true, .default_text = "true",
   .argument = "true|false", .sample = "false",

@@ -365,3 +365,32 @@ def test_a_reload_of_the_expiration_holds_for_who_is_away():
     target.wait_log("Session of client three ended: expired", since)
     target.wait_log("Session of client five ended: expired", since)
     target.stop()
+
+
+def test_a_reload_of_who_may_connect_sends_nobody_away():
+    target = start()
+    before = clients.Client(target.address, "before")
+    reload_done(target, allow_anonymous="false", clientid_prefixes="sensor-",
+                accept_protocol_versions="4", global_max_clients=1, global_max_connections=2)
+    after = clients.Client(target.address, "after", connect=False)
+    after.send(clients.codec.connect(5, "after"))
+    after.expect("CONNACK", code=0x84)
+    before.publish("a", "x", 1)
+    target.stop()
+
+
+def test_limits_of_queues_that_a_reload_lowers_take_nothing_from_who_is_here():
+    target = start(max_inflight_messages=10, max_queued_messages=100)
+    c = clients.Client(target.address, "c")
+    c.subscribe("a", qos=1)
+    p = clients.Client(target.address, "p")
+    for n in range(30):
+        p.publish("a", str(n), 1)
+    target.settle()
+    reload_done(target, max_inflight_messages=1, max_queued_messages=5)
+    p.publish("a", "too many", 1)
+    target.settle()
+    for n in range(30):
+        c.expect_publish("a", str(n))
+    c.expect_nothing()
+    target.stop()
