@@ -23,6 +23,7 @@
 #include "mqtt/version.h"
 
 #define PUMP_MESSAGES_PER_CALL 256u
+#define HEAD_BYTES_MAX 64u /* of a PUBLISH without its topic and forwarded properties, about */
 
 /* Whether another QoS 1 or 2 message may be on its way to the client, by number: its Receive Maximum
    counts what was published on this connection [MQTT-3.3.4-9] [MQTT-4.9.0-2], our own limit all that
@@ -105,6 +106,19 @@ static bool is_over_output_limits(const struct config *config, const struct conn
            (config->max_queued_bytes && connection->out_bytes >= config->max_queued_bytes);
 }
 
+/* True when memory_limit is reached and this connection's output would need a chunk more. */
+static bool lacks_memory(struct worker *worker, const struct connection *connection,
+                         const struct publication *publication)
+{
+    if (LIKELY(!is_over_memory_limit(worker)))
+        return false;
+    size_t bytes =
+        HEAD_BYTES_MAX + publication->topic.len + publication->properties_forwarded_bytes;
+    if (publication->payload.len < OUTPUT_REFERENCE_BYTES)
+        bytes += publication->payload.len;
+    return !output_has_chunk(worker, connection, bytes);
+}
+
 /* True when a QoS 0 message may not be added to this connection's output: it reads too slowly. */
 static bool is_too_slow(struct worker *worker, struct connection *connection)
 {
@@ -158,6 +172,10 @@ static void deliver_qos0(struct worker *worker, struct session *session,
                          bool retain)
 {
     struct connection *connection = session->sink;
+    if (UNLIKELY(lacks_memory(worker, connection, publication))) {
+        drop(worker, session, DROP_MEMORY);
+        return;
+    }
     if (UNLIKELY(is_too_slow(worker, connection))) {
         drop(worker, session, DROP_SLOW_QOS0);
         if (may_close_slow(worker, publication))
@@ -247,6 +265,15 @@ static bool drop_oldest(struct worker *worker, struct session *session, struct q
     return true;
 }
 
+/* Drops the head of a queue if it has expired [MQTT-3.3.2-5]. */
+static bool drop_expired(struct worker *worker, struct session *session, struct queue *queue)
+{
+    const struct delivery *head = queue_peek(queue);
+    uint32_t expires_tick = head ? head->message->expires_tick : 0;
+    return expires_tick && expires_tick <= worker->reactor->now_tick &&
+           drop_oldest(worker, session, queue, DROP_EXPIRED);
+}
+
 /* Which limit of the session a further message would pass; DROP_COUNT: none. */
 static enum drop_reason queue_is_full(struct worker *worker, const struct flight *flight,
                                       uint32_t bytes)
@@ -261,20 +288,25 @@ static enum drop_reason queue_is_full(struct worker *worker, const struct flight
     return DROP_COUNT;
 }
 
-/* Makes room by the policy: QoS 0 goes first, then newest, oldest, or the client. True when there
- * is room now. */
+/* Makes room: what has expired goes first, then QoS 0, then by the policy newest, oldest, or the client. A
+ * message that could not fit at all moves nobody. True when there is room now. */
 static bool make_room(struct worker *worker, struct session *session, uint8_t qos,
                       const struct publication *publication)
 {
     struct flight *flight = session->flight;
     uint32_t bytes = (uint32_t)publication->payload.len;
+    uint64_t bytes_max = broker_config(worker->broker)->max_queued_bytes;
+    bool may_fit = !bytes_max || bytes <= bytes_max;
     enum drop_reason why;
     while ((why = queue_is_full(worker, flight, bytes)) != DROP_COUNT) {
-        if (qos > 0 && drop_oldest(worker, session, &flight->queue_qos0, why))
+        if (may_fit && (drop_expired(worker, session, &flight->queue_qos0) ||
+                        drop_expired(worker, session, &flight->queue)))
+            continue;
+        if (may_fit && qos > 0 && drop_oldest(worker, session, &flight->queue_qos0, why))
             continue;
         uint8_t policy = broker_config(worker->broker)->queue_policy;
         struct queue *queue = qos > 0 ? &flight->queue : &flight->queue_qos0;
-        if (policy == QUEUE_DROP_OLDEST && drop_oldest(worker, session, queue, why))
+        if (may_fit && policy == QUEUE_DROP_OLDEST && drop_oldest(worker, session, queue, why))
             continue;
         drop(worker, session, why);
         if (session->sink && may_close_slow(worker, publication))
@@ -343,7 +375,8 @@ static void deliver_now(struct worker *worker, struct session *session,
                         uint8_t qos, bool retain)
 {
     struct delivery delivery;
-    if (!session_flight(session) || !make_delivery(publication, wish, qos, retain, &delivery)) {
+    if (is_over_memory_limit(worker) || !session_flight(session) ||
+        !make_delivery(publication, wish, qos, retain, &delivery)) {
         drop(worker, session, DROP_MEMORY);
         return;
     }

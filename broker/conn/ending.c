@@ -66,6 +66,7 @@ void attach_go_offline(struct worker *worker, struct session *session)
         return;
     }
     offline->session = session;
+    session_trim(session);
     uint32_t gone_s = worker->reactor->now_s - session->changed_s;
     offline->expiry_tick = expiry_end(worker, session);
     if (session->will) {

@@ -18,6 +18,7 @@
 #include "conn/deliver.h"
 
 #define OUTPUT_IOVECS TRANSPORT_IOVECS
+#define CHUNKS_ALWAYS 16u /* of a reactor, whatever memory there is: somebody reads on */
 #define OUTPUT_BYTES_MAX \
     (3u << 30) /* large payloads by reference stop here; out_bytes has 32 bits */
 
@@ -82,6 +83,15 @@ void output_commit(struct worker *worker, struct connection *connection, uint32_
     chunk->cap_left -= bytes;
     connection->out_bytes += bytes;
     output_mark_dirty(worker, connection);
+}
+
+bool output_has_chunk(const struct worker *worker, const struct connection *connection,
+                      size_t bytes)
+{
+    const struct chunk *last = connection->out_last;
+    const struct pool *chunks = &worker->chunks;
+    return chunks->idle > 0 || chunks->lent < CHUNKS_ALWAYS ||
+           (last && !last->message && bytes <= last->cap_left);
 }
 
 /* Chunks with these bytes, not yet linked. NULL: no memory, and none is left over. */

@@ -30,6 +30,10 @@ struct chunk {
    followed at once by output_commit with what was used. */
 uint8_t *output_reserve(struct worker *worker, struct connection *connection, uint32_t bytes);
 void output_commit(struct worker *worker, struct connection *connection, uint32_t bytes);
+/* Whether so many bytes need no new memory, or so little that it does not count: for what may be left
+   out when memory is short. */
+bool output_has_chunk(const struct worker *worker, const struct connection *connection,
+                      size_t bytes);
 /* Copies any number of bytes. False without memory: nothing was added. */
 bool output_append(struct worker *worker, struct connection *connection, const uint8_t *bytes,
                    uint32_t len);

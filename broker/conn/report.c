@@ -43,7 +43,9 @@ static bool drop_count(struct worker *worker, struct session *session, enum drop
 {
     uint32_t type = advice_of[reason] ? LOG_NOTICE_ : LOG_DEBUG_;
     uint32_t now_s = worker->reactor->now_s;
-    session_count_drop(session, worker_metrics(worker), reason);
+    uint64_t spare = broker_config(worker->broker)->memory_limit_bytes / 16;
+    session_count_drop(session, worker_metrics(worker), reason,
+                       reason != DROP_MEMORY && memory_has_room(worker, spare));
     if (!log_is_on(type))
         return false;
     struct flight *flight = session->flight;

@@ -72,6 +72,8 @@ static void limit_output(struct worker *worker, const struct connection *to,
     const struct config *config = broker_config(worker->broker);
     uint32_t bytes = smaller_unless_0(worker->output_flush_bytes, config->max_queued_bytes);
     uint32_t queued = config->max_queued_messages;
+    if (UNLIKELY(is_over_memory_limit(worker)))
+        limits->packets = 0; /* each is looked at */
     if (queued)
         limits->packets =
             queued > to->out_publishes ? smaller(limits->packets, queued - to->out_publishes) : 0;

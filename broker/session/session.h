@@ -105,12 +105,13 @@ static inline struct slice session_id(const struct session *session)
     return slice_of(session->id, session->id_bytes);
 }
 
-/* Counts a message that this session did not get. */
+/* Counts a message that this session did not get; with `has_memory` also in the session when it has no
+   delivery state yet. */
 static inline void session_count_drop(struct session *session, struct metrics *metrics,
-                                      enum drop_reason reason)
+                                      enum drop_reason reason, bool has_memory)
 {
     metric_drop(metrics, reason);
-    struct flight *flight = session_flight(session);
+    struct flight *flight = has_memory ? session_flight(session) : session->flight;
     if (flight)
         flight->dropped[reason]++;
 }

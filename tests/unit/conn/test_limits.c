@@ -44,6 +44,60 @@ static struct harness *full_queue(const char *policy)
     return h;
 }
 
+/* S subscribed at QoS 1 and went; 1 to 5 came for it. */
+static struct harness *waiting_five(const char *config)
+{
+    struct harness *h = harness_new(1, config);
+    struct client *s = client_of(h, 0, "S", NEVER), *p = client_of(h, 0, "P", 0);
+    client_subscribe(s, "t", 1);
+    client_drop(s);
+    harness_settle(h);
+    publish_numbers(p, 1, 5, 1);
+    harness_settle(h);
+    return h;
+}
+
+static void a_message_that_can_never_fit_moves_nobody(void **state)
+{
+    static const char *const policies[] = {"drop_newest", "drop_oldest"};
+    static uint8_t payload[4000];
+    (void)state;
+    for (uint32_t i = 0; i < 2; i++) {
+        char config[100];
+        snprintf(config, sizeof(config), "max_queued_bytes 3000\nqueue_policy %s\n", policies[i]);
+        struct harness *h = waiting_five(config);
+        struct client *p = client_of(h, 0, "Q", 0);
+        client_publish_bytes(p, "t", payload, sizeof(payload), 1, 9, false);
+        harness_settle(h);
+        assert_int_equal(harness_dropped(h, DROP_QUEUE_BYTES), 1);
+        struct client *s = client_coming_back(h, 0, "S", NEVER);
+        harness_settle(h);
+        client_expect(s, PACKET_CONNACK);
+        expect_numbers(s, 1, 5);
+        harness_free(h);
+    }
+}
+
+static void messages_that_expired_make_room_for_others(void **state)
+{
+    (void)state;
+    struct harness *h = waiting_five("max_queued_messages 5\n");
+    struct client *p = client_of(h, 0, "Q", 0);
+    struct flight *flight = harness_session(h, "S", NULL)->flight;
+    struct queue_cursor at = {0};
+    for (uint32_t i = 0; i < 3; i++, queue_cursor_pass(&at))
+        queue_cursor_peek(&flight->queue, &at)->message->expires_tick = 1;
+    publish_numbers(p, 6, 9, 1);
+    harness_settle(h);
+    assert_int_equal(harness_dropped(h, DROP_EXPIRED), 3);
+    assert_int_equal(harness_dropped(h, DROP_QUEUE_MESSAGES), 1);
+    struct client *s = client_coming_back(h, 0, "S", NEVER);
+    harness_settle(h);
+    client_expect(s, PACKET_CONNACK);
+    expect_numbers(s, 4, 8);
+    harness_free(h);
+}
+
 static void queue_that_is_full_drops_the_newest(void **state)
 {
     (void)state;
@@ -277,6 +331,80 @@ static void publications_beyond_the_memory_limit_are_refused_and_counted(void **
     harness_free(h);
 }
 
+/* One message to many takes a chunk for each, and at QoS 1 what the session keeps of it. */
+static void one_message_to_many_stays_within_the_memory_limit(void **state)
+{
+    enum { CLIENTS = 200 };
+    (void)state;
+    for (uint8_t qos = 0; qos <= 1; qos++) {
+        struct harness *h = harness_new(1, "");
+        struct client *clients[CLIENTS], *p = client_of(h, 0, "P", 0);
+        char id[16];
+        for (uint32_t i = 0; i < CLIENTS; i++) {
+            snprintf(id, sizeof(id), "S%u", i);
+            clients[i] = client_of(h, 0, id, NEVER);
+            client_subscribe(clients[i], "t", qos);
+        }
+        h->config->memory_limit_bytes = mem_used_bytes() + (256u << 10);
+        client_publish(p, "t", "x", qos, 1);
+        harness_turn(h, 0);
+        assert_true(mem_used_bytes() <= h->config->memory_limit_bytes + (64u << 10));
+        harness_settle(h);
+        uint32_t got = 0;
+        for (uint32_t i = 0; i < CLIENTS; i++)
+            got += client_next(clients[i]);
+        uint64_t dropped = harness_dropped(h, DROP_MEMORY);
+        assert_int_equal(got + dropped, CLIENTS);
+        assert_in_range(dropped, 50, CLIENTS - 16);
+        h->config->memory_limit_bytes = 0;
+        client_publish(p, "t", "y", 0, 0);
+        harness_settle(h);
+        for (uint32_t i = 0; i < CLIENTS; i++)
+            client_expect_publish(clients[i], "y");
+        harness_free(h);
+    }
+}
+
+/* What a session did not get is counted in it, unless that would take the memory that is short. */
+static void messages_that_are_dropped_take_no_memory_that_is_short(void **state)
+{
+    (void)state;
+    struct harness *h = harness_new(1, "");
+    struct client *s = client_of(h, 0, "S", NEVER), *p = client_of(h, 0, "P", 0);
+    client_subscribe(s, "t", 0);
+    client_drop(s);
+    harness_settle(h);
+    void *ballast = mem_alloc(1 << 20);
+    h->config->memory_limit_bytes = mem_used_bytes() + mem_used_bytes() / 32;
+    client_publish(p, "t", "x", 0, 0);
+    harness_settle(h);
+    assert_int_equal(harness_dropped(h, DROP_OFFLINE_QOS0), 1);
+    assert_null(harness_session(h, "S", NULL)->flight);
+    h->config->memory_limit_bytes = 0;
+    client_publish(p, "t", "x", 0, 0);
+    harness_settle(h);
+    assert_int_equal(harness_session(h, "S", NULL)->flight->dropped[DROP_OFFLINE_QOS0], 1);
+    mem_free(ballast);
+    harness_free(h);
+}
+
+static void a_session_that_goes_keeps_no_room_for_messages_that_it_had(void **state)
+{
+    (void)state;
+    struct harness *h = harness_new(1, "");
+    struct client *s = client_of(h, 0, "S", NEVER), *p = client_of(h, 0, "P", 0);
+    client_subscribe(s, "t", 1);
+    client_publish(p, "t", "x", 1, 1);
+    harness_settle(h);
+    client_ack(s, PACKET_PUBACK, client_expect_publish(s, "x").packet_id);
+    harness_settle(h);
+    assert_non_null(harness_session(h, "S", NULL)->flight);
+    client_drop(s);
+    harness_settle(h);
+    assert_null(harness_session(h, "S", NULL)->flight);
+    harness_free(h);
+}
+
 /* ---- QoS 2 from clients ---- */
 
 static void qos2_from_a_client_is_published_once(void **state)
@@ -446,6 +574,11 @@ int main(void)
         cmocka_unit_test(publishers_wait_for_memory_and_go_on),
         cmocka_unit_test(one_read_that_takes_long_is_worked_off_in_slices),
         cmocka_unit_test(publications_beyond_the_memory_limit_are_refused_and_counted),
+        cmocka_unit_test(one_message_to_many_stays_within_the_memory_limit),
+        cmocka_unit_test(messages_that_are_dropped_take_no_memory_that_is_short),
+        cmocka_unit_test(a_session_that_goes_keeps_no_room_for_messages_that_it_had),
+        cmocka_unit_test(a_message_that_can_never_fit_moves_nobody),
+        cmocka_unit_test(messages_that_expired_make_room_for_others),
         cmocka_unit_test(qos2_from_a_client_is_published_once),
         cmocka_unit_test(qos2_that_was_refused_leaves_its_id_free),
         cmocka_unit_test(session_that_holds_much_ends_and_is_counted),
