@@ -154,6 +154,12 @@ static bool may_close_slow(struct worker *worker, const struct publication *publ
            !(publication->flags & MESSAGE_HANDED_OVER);
 }
 
+/* What is for admins waits in sessions too, and whoever takes one over may be none. */
+static bool may_see(const struct session *session, const struct publication *publication)
+{
+    return LIKELY(!(publication->flags & MESSAGE_ADMIN_ONLY)) || (session->flags & SESSION_ADMIN);
+}
+
 static void send_qos0(struct worker *worker, struct session *session,
                       struct publication *publication, const struct delivery_wish *wish,
                       bool retain)
@@ -214,7 +220,9 @@ static bool send_entry(struct worker *worker, struct session *session, struct in
     options.packet_id = entry->packet_id;
     entry->is_sent = true;
     inflight_count_published(&session->flight->inflight, entry);
-    enum send_result result = send_publish(worker, connection, &publication, &options);
+    enum send_result result = SEND_NOT_VISIBLE;
+    if (may_see(session, &publication))
+        result = send_publish(worker, connection, &publication, &options);
     if (result == SEND_OK) {
         count_out(session, &publication);
     } else if (session->sink) { /* else it was closed for that, and the next connection gets it */
@@ -394,7 +402,7 @@ void deliver_publication(struct worker *worker, struct session *session,
     if (UNLIKELY(index_subscriber_no_local(subscriber)) &&
         publication_publisher(publication) == hash_bytes(session_id(session)))
         return; /* [MQTT-3.8.3-3] */
-    if (UNLIKELY(publication->flags & MESSAGE_ADMIN_ONLY) && !(session->flags & SESSION_ADMIN))
+    if (UNLIKELY(!may_see(session, publication)))
         return;
     uint8_t qos = effective_qos(worker, publication, subscriber);
     const struct config *config = broker_config(worker->broker);
@@ -464,6 +472,8 @@ static void pump_queue_qos0(struct worker *worker, struct session *session)
         };
         if (publication.expires_tick && publication.expires_tick <= worker->reactor->now_tick)
             drop(worker, session, DROP_EXPIRED);
+        else if (!may_see(session, &publication))
+            drop(worker, session, DROP_NOT_AUTHORIZED);
         else
             send_qos0(worker, session, &publication, &wish, delivery.flags & DELIVERY_RETAIN);
         publication_fini(&publication);

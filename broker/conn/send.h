@@ -11,7 +11,7 @@ enum send_result {
     SEND_OK,
     SEND_TOO_LARGE, /* for the peer's Maximum Packet Size: counts as delivered [MQTT-3.1.2-25] */
     SEND_NO_MEMORY,
-    SEND_NOT_VISIBLE, /* not below the mount point of the client's listener */
+    SEND_NOT_VISIBLE, /* not below the mount point of the client's listener; or for admins only */
 };
 
 /* How a publication goes out. */

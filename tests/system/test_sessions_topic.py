@@ -246,6 +246,49 @@ def test_others_than_admins_see_nothing(connect):
             c = connect("c")
 
 
+def is_for_admins(packet):
+    return packet.kind == "PUBLISH" and packet.topic.startswith(("$SYS/broker/s", "$CONTROL"))
+
+
+@pytest.mark.config(admin_users="ada", queue_qos0_messages="true", fresh=True)
+@pytest.mark.parametrize("qos", [0, 1, 2])
+def test_who_takes_an_admins_session_over_gets_nothing_that_was_queued_for_the_admin(
+        connect, topic, qos):
+    ada = connect("panel", username="ada", **lasting(5))
+    ada.subscribe(TOPIC + "+", "$CONTROL/sessions/v1/response", topic("a"), qos=qos)
+    ada.sync()
+    ada.disconnect()
+    connect("victim", username="secret").publish(topic("a"), "plain", qos)
+    bob = connect("panel", username="bob", **lasting(5))
+    bob.expect_publish(topic("a"), b"plain")  # no ACL forbids it
+    bob.sync()
+    assert not [p for p in bob.inbox if is_for_admins(p)]
+    watcher = connect("watcher", username="ada")
+    said = ask(watcher, bob.client_id)
+    assert said["dropped"]["not_authorized"] >= 1
+    assert said["queued_messages"] == said["inflight_messages"] == 0
+
+
+@pytest.mark.config(admin_users="ada", fresh=True)
+@pytest.mark.parametrize("qos", [1, 2])
+def test_who_takes_an_admins_session_over_gets_nothing_that_was_in_flight_to_the_admin(
+        connect, broker, qos):
+    ada = connect("panel", username="ada", **lasting(5))
+    ada.subscribe(TOPIC + "+", "$CONTROL/sessions/v1/response", qos=qos)
+    ada.send(codec.publish(5, "$CONTROL/sessions/v1",
+                           json.dumps({"commands": [{"command": "listSessions"}]})))
+    broker.settle()
+    bob = connect("panel", username="bob", **lasting(5))
+    bob.sync()
+    assert not [p for p in bob.inbox if is_for_admins(p)]
+    said = ask(connect("watcher", username="ada"), bob.client_id)
+    assert said["dropped"]["not_authorized"] >= 2 and said["inflight_messages"] == 0
+    bob.disconnect()
+    back = connect("panel", username="ada", **lasting(5))  # its subscriptions are still there
+    connect("newcomer")
+    back.expect_publish()
+
+
 def make_sessions(broker, prefix, count):
     """Sessions that are away, made quickly."""
     for start in range(0, count, 200):
