@@ -10,6 +10,7 @@
 #include "conn/attach.h"
 #include "conn/worker.h"
 #include "mqtt/reason.h"
+#include "mqtt/utf8.h"
 #include "runtime/log.h"
 
 #define SCAN_COST 4096u /* a foreign or free slot costs 1, an own session OWN_COST */
@@ -18,6 +19,7 @@
 #define ANSWER_BYTES_MAX (1u << 20)
 #define ANSWER_BYTES_KEPT 65536u
 #define MOVES_MAX 1000u
+#define REASON_BYTES_MAX 256u
 #define PATIENCE_TICKS 20u /* after so long an answer will not come any more */
 
 struct mail_ask {
@@ -113,12 +115,12 @@ static void answer_scan(struct ask_desk *desk, const struct mail_ask *mail,
 static void disconnect(struct worker *worker, struct connection *connection,
                        const struct mail_ask *mail)
 {
-    char reason[257];
-    uint32_t bytes = mail->text_bytes < sizeof(reason) - 1 ? mail->text_bytes : sizeof(reason) - 1;
-    memcpy(reason, mail->text, bytes);
-    reason[bytes] = 0;
+    char reason[REASON_BYTES_MAX + 1];
+    struct slice text = utf8_cut(slice_of(mail->text, mail->text_bytes), REASON_BYTES_MAX);
+    memcpy(reason, text.ptr, text.len);
+    reason[text.len] = 0;
     connection_close(worker, connection, CLOSE_ADMIN, close_reason_code(CLOSE_ADMIN),
-                     bytes ? reason : NULL);
+                     text.len ? reason : NULL);
 }
 
 static void delete_session(struct worker *worker, struct session *session,

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "base/assert.h"
+#include "mqtt/utf8.h"
 
 #define LIMIT_DEFAULT 100u
 #define LIMIT_MAX 1000u
@@ -170,14 +171,15 @@ static const struct {
 static bool fail_unknown(const struct reading *reading, const char *field, uint32_t known)
 {
     char names[160] = "";
+    struct slice name = utf8_cut(slice_str(field), COMMAND_QUOTE_BYTES);
     for (uint32_t i = 0; i < ARRAY_COUNT(fields); i++) {
         size_t used = strlen(names);
         if (fields[i].bit & (known | FIELD_ALWAYS))
             snprintf(names + used, sizeof(names) - used, "%s%s", used ? ", " : "", fields[i].name);
     }
     snprintf(reading->error, COMMAND_ERROR_BYTES,
-             "commands[%u].%.64s: no such field here; there are: %s", reading->number, field,
-             names);
+             "commands[%u].%.*s: no such field here; there are: %s", reading->number,
+             SLICE_ARG(name), names);
     return false;
 }
 
@@ -206,10 +208,11 @@ static bool read_name(const struct reading *reading, const cJSON *json, struct c
         out->name = (enum command_name)i;
         return true;
     }
+    struct slice text = utf8_cut(slice_str(name->valuestring), COMMAND_QUOTE_BYTES);
     snprintf(reading->error, COMMAND_ERROR_BYTES,
-             "commands[%u].command: \"%.64s\" is unknown; there are: listSessions, countSessions, "
+             "commands[%u].command: \"%.*s\" is unknown; there are: listSessions, countSessions, "
              "getSession, disconnectSession, deleteSession",
-             reading->number, name->valuestring);
+             reading->number, SLICE_ARG(text));
     return false;
 }
 

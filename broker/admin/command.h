@@ -14,6 +14,7 @@
 #include "admin/ask.h"
 #include "base/slice.h"
 
+#define COMMAND_QUOTE_BYTES 64u /* of what the client wrote, in an error */
 #define COMMAND_ERROR_BYTES 512u
 
 enum command_name {

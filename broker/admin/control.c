@@ -215,6 +215,8 @@ static const cJSON *find_commands(const cJSON *json, char error[COMMAND_ERROR_BY
     const cJSON *commands = cJSON_GetObjectItemCaseSensitive(json, "commands");
     int count = cJSON_IsArray(commands) ? cJSON_GetArraySize(commands) : 0;
     const cJSON *other = json->child == commands && json->child ? json->child->next : json->child;
+    struct slice name = slice_str(other && other->string ? other->string : "");
+    name = utf8_cut(name, COMMAND_QUOTE_BYTES);
     if (!cJSON_IsObject(json) || !cJSON_IsArray(commands))
         snprintf(error, COMMAND_ERROR_BYTES,
                  "commands: expected an array of commands in an object");
@@ -222,8 +224,8 @@ static const cJSON *find_commands(const cJSON *json, char error[COMMAND_ERROR_BY
         snprintf(error, COMMAND_ERROR_BYTES, "commands: expected 1 to %u commands, got %d",
                  CONTROL_COMMANDS_MAX, count);
     else if (other)
-        snprintf(error, COMMAND_ERROR_BYTES, "%.64s: expected nothing but commands, once",
-                 other->string);
+        snprintf(error, COMMAND_ERROR_BYTES, "%.*s: expected nothing but commands, once",
+                 SLICE_ARG(name));
     else
         return commands;
     return NULL;
@@ -234,9 +236,11 @@ static void tell_who(const struct connection *connection, char text[REQUEST_WHO_
 {
     char address[CONNECTION_ADDRESS_BYTES];
     const struct session_user *user = connection->session->user;
-    snprintf(text, REQUEST_WHO_BYTES, "%.*s (%s)%s%.*s", SLICE_ARG(session_id(connection->session)),
-             connection_address(connection, address), user ? ", user " : "", user ? user->len : 0,
-             user ? user->name : "");
+    struct slice id = utf8_cut(session_id(connection->session), REQUEST_WHO_BYTES / 3);
+    struct slice name = user ? slice_of(user->name, user->len) : slice_of(NULL, 0);
+    name = utf8_cut(name, REQUEST_WHO_BYTES / 3);
+    snprintf(text, REQUEST_WHO_BYTES, "%.*s (%s)%s%.*s", SLICE_ARG(id),
+             connection_address(connection, address), user ? ", user " : "", SLICE_ARG(name));
 }
 
 /* Takes json and reply. */

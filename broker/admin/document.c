@@ -8,6 +8,7 @@
 #include "conn/output.h"
 #include "conn/subscribe.h"
 #include "mqtt/packet.h"
+#include "mqtt/utf8.h"
 
 #define TEXT_BYTES 1024u
 #define LIST_FILTERS 1000u
@@ -34,12 +35,7 @@ static void put_text(struct json *json, const char *key, struct slice text)
         json_null(json);
         return;
     }
-    if (text.len > TEXT_BYTES) {
-        text.len = TEXT_BYTES;
-        while (text.len && (text.ptr[text.len] & 0xC0) == 0x80)
-            text.len--;
-    }
-    json_string(json, text);
+    json_string(json, utf8_cut(text, TEXT_BYTES));
 }
 
 static void put_number_or_null(struct json *json, const char *key, bool is_known, uint64_t number)

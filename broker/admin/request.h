@@ -9,7 +9,7 @@
 #include "admin/json.h"
 #include "conn/connection.h"
 
-#define REQUEST_WHO_BYTES 256
+#define REQUEST_WHO_BYTES 512
 
 /* Where an answer goes. */
 struct reply {

@@ -11,4 +11,14 @@
    Fast on ASCII. */
 bool utf8_is_valid(struct slice text);
 
+/* The text, cut between characters where it has more bytes than that. */
+static inline struct slice utf8_cut(struct slice text, size_t bytes_max)
+{
+    if (text.len <= bytes_max)
+        return text;
+    while (bytes_max && (text.ptr[bytes_max] & 0xC0) == 0x80)
+        bytes_max--;
+    return slice_of(text.ptr, bytes_max);
+}
+
 #endif

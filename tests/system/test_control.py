@@ -164,6 +164,38 @@ def test_a_reason_reaches_the_client(connect, admin):
     assert packet.code == 0x98 and packet.props["reason_string"] == "bye, ü"
 
 
+@pytest.mark.config(fresh=True)
+def test_a_long_reason_is_cut_between_characters(broker, connect, admin):
+    for start in ("", "x", "xy"):
+        c = connect("c")
+        assert "error" not in one(admin, "disconnectSession", clientId=c.client_id,
+                                  reason=start + "é" * 200)
+        whole = start + "é" * ((256 - len(start)) // 2)
+        assert c.expect("DISCONNECT").props["reason_string"] == whole
+        broker.wait_log(f"disconnected: admin: {whole}.")
+
+
+@pytest.mark.parametrize("start", ["", "x"])
+def test_what_an_error_quotes_is_cut_between_characters(admin, start):
+    name = start + "é" * 100
+    refused(admin, {"commands": [{"command": name}]}, start + "é" * 31)
+    refused(admin, {"commands": [{"command": "countSessions", name: 1}]}, start + "é" * 31)
+    refused(admin, {"commands": [{"command": "countSessions"}], name: 1}, start + "é" * 31)
+
+
+@pytest.mark.config(fresh=True)
+def test_an_admin_with_long_names_is_told_in_whole_characters(broker, connect, prefix):
+    for start in ("", "x", "xy"):
+        one_ = connect(start + "é" * 300, username=start + "€" * 300)
+        victim = connect("victim")
+        one_.publish(TOPIC, json.dumps({"commands": [
+            {"command": "deleteSession", "clientId": victim.client_id}]}), 1)
+        broker.wait_log(f"€: deleteSession {victim.client_id}.")
+        victim.expect_close(0x98)
+        one_.disconnect()
+    assert "\ufffd" not in broker.log()
+
+
 def test_a_client_that_is_away_cannot_be_disconnected(connect, admin):
     away = connect("away", **lasting(5))
     away.disconnect()

@@ -158,6 +158,20 @@ static void random_bytes_agree_with_the_model(void **state)
     }
 }
 
+static void a_text_is_cut_between_characters(void **state)
+{
+    (void)state;
+    struct slice text = slice_str("a\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80z");
+    static const size_t expected[] = {0, 1, 1, 3, 3, 3, 6, 6, 6, 6, 10, 11, 11};
+    for (size_t max = 0; max < ARRAY_COUNT(expected); max++) {
+        struct slice cut = utf8_cut(text, max);
+        assert_int_equal(cut.len, expected[max]);
+        assert_ptr_equal(cut.ptr, text.ptr);
+    }
+    assert_int_equal(utf8_cut(slice_of(NULL, 0), 5).len, 0);
+    assert_int_equal(utf8_cut(slice_str("\x80\x80\x80"), 2).len, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -170,6 +184,7 @@ int main(void)
         cmocka_unit_test(byte_order_mark_and_non_characters_are_text),
         cmocka_unit_test(sequence_cut_at_the_end_is_not_text_wherever_it_stands),
         cmocka_unit_test(random_bytes_agree_with_the_model),
+        cmocka_unit_test(a_text_is_cut_between_characters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
