@@ -5,6 +5,7 @@
 
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/assert.h"
 #include "mqtt/utf8.h"
@@ -112,14 +113,24 @@ static bool set_limit(const struct reading *reading, const cJSON *json, struct c
     return read_number(reading, "limit", json, 1, LIMIT_MAX, &out->limit);
 }
 
+/* A whole number of digits only, with its end in *text. */
+static bool read_digits(const char **text, uint32_t *out)
+{
+    char *end;
+    if (**text < '0' || **text > '9')
+        return false;
+    unsigned long long value = strtoull(*text, &end, 10); /* stops at the greatest, if too many */
+    *text = end;
+    *out = (uint32_t)value;
+    return value <= UINT32_MAX;
+}
+
 /* "reactor.slot", as finish_scan() of request.c writes it. */
 static bool set_cursor(const struct reading *reading, const cJSON *json, struct command *out)
 {
-    char more;
-    if (cJSON_IsString(json) && json->valuestring[0] >= '0' && json->valuestring[0] <= '9' &&
-        strlen(json->valuestring) < 18 &&
-        sscanf(json->valuestring, "%u.%u%c", &out->cursor_reactor, &out->cursor_slot, &more) == 2 &&
-        out->cursor_reactor < reading->reactors)
+    const char *text = cJSON_IsString(json) ? json->valuestring : "";
+    if (read_digits(&text, &out->cursor_reactor) && *text++ == '.' &&
+        read_digits(&text, &out->cursor_slot) && !*text && out->cursor_reactor < reading->reactors)
         return true;
     return fail(reading, "cursor", "the cursor of an earlier answer",
                 cJSON_IsString(json) ? "another string" : type_of(json));

@@ -176,9 +176,19 @@ static bool has_too_many(const struct control *control, const struct connection 
     return own >= CONTROL_REQUESTS_PER_CLIENT || control->count >= CONTROL_REQUESTS_MAX;
 }
 
+/* Whether a string has the escape of a zero: a backslash that is escaped itself does not begin one. */
 static bool has_zero(struct slice payload)
 {
-    return memmem(payload.ptr, payload.len, "\\u0000", 6) != NULL;
+    const uint8_t *begin = payload.ptr, *end = begin + payload.len, *at = begin;
+    while (at < end && (at = memmem(at, (size_t)(end - at), "\\u0000", 6)) != NULL) {
+        const uint8_t *first = at;
+        while (first > begin && first[-1] == '\\')
+            first--;
+        if ((at - first) % 2 == 0)
+            return true;
+        at++;
+    }
+    return false;
 }
 
 /* The tree, or NULL and what is wrong. */

@@ -240,6 +240,8 @@ def test_bad_json_is_an_error(admin, text):
     ({"commands": [{"command": "countSessions"}, {"command": "listSessions", "limit": 1001}]},
      ["commands[1].limit", "1 to 1000"]),
     ({"commands": [{"command": "listSessions", "cursor": "99.1"}]}, ["cursor"]),
+    ({"commands": [{"command": "listSessions", "cursor": "0.-1"}]}, ["cursor"]),
+    ({"commands": [{"command": "listSessions", "cursor": "0.4294967296"}]}, ["cursor"]),
     ({"commands": [{"command": "listSessions", "idleLongerThan": True}]},
      ["idleLongerThan", "boolean"]),
     ({"commands": [{"command": "countSessions", "limit": 5}]}, ["limit", "prefix"]),
@@ -248,12 +250,19 @@ def test_bad_json_is_an_error(admin, text):
     ({"commands": []}, ["commands"]),
     ({"commands": [{"command": "getSession", "clientId": ""}]}, ["clientId"]),
     ({"commands": [{"command": "getSession", "clientId": "a\0b"}]}, ["zeros"]),
+    ({"commands": [{"command": "getSession", "clientId": "\\\0"}]}, ["zeros"]),
+    ({"commands": [{"command": "getSession", "clientId": "\\u0000\0"}]}, ["zeros"]),
     ({"commands": [{"command": "getSession"}]}, ["commands[0].clientId"]),
     ({"commands": [{"command": "getSession", "clientId": 5}]}, ["commands[0].clientId", "number"]),
     ({"commands": [{"command": "deleteSession", "clientId": None}]}, ["commands[0].clientId", "null"]),
 ])
 def test_a_wrong_request_gets_an_error_that_names_the_field(admin, what, words):
     refused(admin, what, *words)
+
+
+@pytest.mark.parametrize("client_id", ["a\\u0000b", "\\\\u0000", "\\u0000\\\\\\u0000"])
+def test_an_escaped_backslash_before_u0000_is_no_zero(admin, client_id):
+    assert "no session" in one(admin, "getSession", clientId=client_id)["error"]
 
 
 def test_an_admin_may_disconnect_itself(connect, admin):

@@ -97,6 +97,46 @@ static void errors_name_the_field(void **state)
     }
 }
 
+static void a_cursor_is_two_whole_numbers(void **state)
+{
+    static const char *const wrong[] = {
+        "",
+        "0",
+        ".",
+        "0.",
+        ".0",
+        "0.-1",
+        "0.+1",
+        "0. 1",
+        " 0.1",
+        "0.1 ",
+        "0.1x",
+        "0x0.1",
+        "-0.1",
+        "+0.1",
+        "0.1.1",
+        "0..1",
+        "0,1",
+        "2.0",
+        "1e0.1",
+        "0.4294967296",
+        "4294967296.1",
+        "0.99999999999999999999",
+        "18446744073709551616.0",
+    };
+    struct command command;
+    char text[128];
+    (void)state;
+    for (uint32_t i = 0; i < ARRAY_COUNT(wrong); i++) {
+        snprintf(text, sizeof(text), "{\"command\":\"listSessions\",\"cursor\":\"%s\"}", wrong[i]);
+        assert_false(parse(text, &command));
+        assert_non_null(strstr(error, "commands[3].cursor: "));
+    }
+    assert_true(parse("{\"command\":\"listSessions\",\"cursor\":\"1.4294967295\"}", &command));
+    assert_int_equal(command.cursor_reactor, 1);
+    assert_int_equal(command.cursor_slot, UINT32_MAX);
+}
+
 static void correlation_data_is_there_even_when_the_rest_is_wrong(void **state)
 {
     struct command command;
@@ -111,6 +151,7 @@ int main(void)
         cmocka_unit_test_teardown(a_list_has_its_defaults, forget),
         cmocka_unit_test_teardown(all_fields_are_read, forget),
         cmocka_unit_test_teardown(errors_name_the_field, forget),
+        cmocka_unit_test_teardown(a_cursor_is_two_whole_numbers, forget),
         cmocka_unit_test_teardown(correlation_data_is_there_even_when_the_rest_is_wrong, forget),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
