@@ -125,7 +125,7 @@ static bool scan_answered(struct request *request, const struct answer *answer)
 
 /* ---- getSession, disconnectSession, deleteSession ---- */
 
-/* What ends something is told, with who wanted it. */
+/* What was ended is told, with who wanted it. */
 static void log_order(const struct request *request)
 {
     const struct command *command = &request->command;
@@ -146,10 +146,8 @@ static bool begin_one(struct request *request)
     const struct command *command = &request->command;
     bool is_found;
     if (ask_one_post(request->worker, &request->asker, whats[command->name], command->client_id,
-                     command->reason, &is_found)) {
-        log_order(request);
+                     command->reason, &is_found))
         return true;
-    }
     replace_by_error(request, is_found ? "no memory" : no_session);
     return false;
 }
@@ -163,6 +161,7 @@ static void one_answered(struct request *request, const struct answer *answer)
                                                                  : no_session);
         return;
     }
+    log_order(request);
     if (request->command.name == COMMAND_GET && ask_next_record(&records, &record)) {
         json_key(&request->out, "data");
         json_open(&request->out, '{');

@@ -202,6 +202,22 @@ def test_a_client_that_is_away_cannot_be_disconnected(connect, admin):
     assert "not connected" in one(admin, "disconnectSession", clientId=away.client_id)["error"]
 
 
+@pytest.mark.config(fresh=True)
+def test_the_log_names_the_admin_of_what_was_ended_and_only_of_that(broker, connect, admin):
+    away, here = connect("away", **lasting(5)), connect("here", **lasting(5))
+    away.disconnect()
+    ids_ = [away.client_id, here.client_id, "nobody"]
+    request(admin, *[{"command": "disconnectSession", "clientId": i} for i in ids_])
+    request(admin, *[{"command": "deleteSession", "clientId": i, "reason": "old"} for i in ids_])
+    request(admin, {"command": "getSession", "clientId": admin.client_id})
+    here.expect_close(0x98)
+    said = [line.split("): ")[1] for line in broker.log().splitlines()
+            if f"Admin {admin.client_id} (127.0.0.1:" in line]
+    assert said == [f"disconnectSession {here.client_id}.",
+                    f"deleteSession {away.client_id}: old.",
+                    f"deleteSession {here.client_id}: old."]
+
+
 def test_too_many_requests_at_once_are_refused(connect, admin, prefix):
     text = json.dumps({"commands": [{"command": "listSessions", "prefix": prefix}] * 64})
     admin.send(b"".join(codec.publish(5, TOPIC, text) for _ in range(40)))
