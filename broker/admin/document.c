@@ -136,10 +136,13 @@ static void put_traffic(struct json *json, const struct session *session)
 {
     static const struct flight none;
     const struct flight *flight = session->flight ? session->flight : &none;
+    const struct connection *connection = session->sink;
     put_number(json, "queued_messages", flight->queue.count + flight->queue_qos0.count);
     put_number(json, "queued_bytes", flight->queue.bytes + flight->queue_qos0.bytes);
     put_number(json, "inflight_messages", flight->inflight.count);
     put_number(json, "inflight_bytes", flight->inflight.bytes);
+    put_number(json, "unsent_messages", connection ? connection->out_publishes : 0);
+    put_number(json, "unsent_bytes", connection ? connection->out_bytes : 0);
     put_number(json, "messages_in", session->messages_in);
     put_number(json, "messages_out", session->messages_out);
     put_number(json, "bytes_in", session->bytes_in);

@@ -16,8 +16,8 @@ TOPIC = "$SYS/broker/sessions/"
 FIELDS = {"client_id", "username", "address", "listener", "protocol", "connected",
           "connected_since_s", "disconnected_since_s", "closed_reason", "clean_start",
           "session_expiry_s", "keepalive_s", "idle_s", "will", "subscriptions", "queued_messages",
-          "queued_bytes", "inflight_messages", "inflight_bytes", "messages_in", "messages_out",
-          "bytes_in", "bytes_out", "dropped", "memory_bytes", "reactor"}
+          "queued_bytes", "inflight_messages", "inflight_bytes", "unsent_messages", "unsent_bytes",
+          "messages_in", "messages_out", "bytes_in", "bytes_out", "dropped", "memory_bytes", "reactor"}
 
 
 def level(client_id):
@@ -95,6 +95,28 @@ def test_counts_follow_what_happens(connect, topic):
     said = ask(admin, c.client_id)
     assert said["connected"] is False
     assert said["queued_messages"] + said["inflight_messages"] == 7
+
+
+@pytest.mark.config(max_queued_messages=300, fresh=True)
+def test_what_a_client_that_does_not_read_was_sent_is_told_as_unsent(broker, connect, topic):
+    slow, p, admin = connect("slow", receive_buffer=4096), connect("p"), connect("admin")
+    slow.subscribe(topic("a"))
+    assert ask(admin, slow.client_id)["unsent_messages"] == 0
+    for _ in range(2000):
+        p.send(codec.publish(5, topic("a"), b"y" * 20_000))
+    p.sync()
+    broker.settle()
+    said = ask(admin, slow.client_id)
+    assert said["queued_messages"] == 0
+    assert said["unsent_messages"] == 300
+    assert 0 < said["unsent_bytes"] <= 300 * 20_100
+    assert said["messages_out"] + said["dropped"]["slow_qos0"] == 2000
+    for _ in range(said["messages_out"]):
+        slow.expect_publish(topic("a"))
+    slow.ping()
+    said = ask(admin, slow.client_id)
+    assert said["unsent_messages"] == said["unsent_bytes"] == 0
+    slow.disconnect()
 
 
 def test_a_session_that_does_not_exist_has_no_document(connect):
