@@ -14,7 +14,7 @@ static void on_tick(struct worker *worker)
     struct admin_worker *admin = admin_of(worker);
     if (admin->sys)
         sys_tick(admin->sys, worker);
-    walk_tick(worker);
+    watcher_tick(worker);
     ask_tick(worker);
 }
 
@@ -25,7 +25,7 @@ static struct admin_worker *admin_worker_new(struct worker *worker)
         admin->sys = sys_new(worker->broker);
     admin->desk = ask_desk_new(worker);
     admin->changes = changes_new(worker);
-    admin->walks = walks_new();
+    admin->watchers = watchers_new();
     admin->control = control_new();
     return admin;
 }
@@ -34,9 +34,9 @@ static void admin_worker_free(struct admin_worker *admin)
 {
     if (admin->sys)
         sys_free(admin->sys);
+    watchers_free(admin->watchers);
     ask_desk_free(admin->desk);
     changes_free(admin->changes);
-    walks_free(admin->walks);
     control_free(admin->control);
     mem_free(admin);
 }
@@ -48,9 +48,9 @@ void admin_install(struct broker *broker)
     broker->hooks = (struct broker_hooks){
         .session_changed = changes_note,
         .control = control_publish,
-        .subscribed = walk_subscribed,
-        .unsubscribed = walk_unsubscribed,
-        .drained = walk_drained,
+        .subscribed = watcher_subscribed,
+        .unsubscribed = watcher_unsubscribed,
+        .drained = watcher_drained,
         .tick = on_tick,
     };
     ask_install(broker->group, MAIL_ASK, MAIL_ANSWER);

@@ -8,13 +8,13 @@
 #include "admin/changes.h"
 #include "admin/control.h"
 #include "admin/sys.h"
-#include "admin/walk.h"
+#include "admin/watcher.h"
 
 struct admin_worker {
     struct sys *sys; /* reactor 0 only */
     struct ask_desk *desk;
     struct changes *changes;
-    struct walks *walks;
+    struct watchers *watchers;
     struct control *control;
     bool is_deleting; /* an admin's deleteSession is being done: why the session ends */
 };

@@ -53,6 +53,7 @@ struct ask_desk {
     struct job job;
     struct worker *worker;
     struct list askers;
+    struct table askers_by_id;
     struct list questions;
     uint32_t last_id;
     struct json records;
@@ -237,26 +238,44 @@ static void mail_ask(struct reactor *reactor, void *payload, uint32_t bytes)
 
 /* ---- the asker's side ---- */
 
+static uint32_t hash_of(uint32_t id)
+{
+    uint32_t hash = id * 0x9E3779B1u;
+    return hash ^ hash >> 15;
+}
+
+/* Gives the asker an id that no answer under way is for. */
+static void give_id(struct ask_desk *desk, struct asker *asker)
+{
+    asker->id = ++desk->last_id;
+    table_add(&desk->askers_by_id, &asker->node, hash_of(asker->id));
+}
+
+/* NULL: nobody waits for that answer any more. */
+static struct asker *find_asker(struct ask_desk *desk, uint32_t id)
+{
+    struct table_node *node = table_find(&desk->askers_by_id, hash_of(id));
+    while (node && CONTAINER_OF(node, struct asker, node)->id != id)
+        node = table_find_next(node);
+    return node ? CONTAINER_OF(node, struct asker, node) : NULL;
+}
+
 static void mail_answer(struct reactor *reactor, void *payload, uint32_t bytes)
 {
     struct worker *worker = worker_of(reactor);
     const struct mail_answer *mail = payload;
-    struct list *askers = &admin_of(worker)->desk->askers;
+    struct asker *asker = find_asker(admin_of(worker)->desk, mail->asker);
     (void)bytes;
-    for (struct list *at = askers->next; at != askers; at = at->next) {
-        struct asker *asker = CONTAINER_OF(at, struct asker, link);
-        if (asker->id != mail->asker)
-            continue;
-        struct answer answer = {
-            .outcome = mail->outcome,
-            .next_slot = mail->next_slot,
-            .count = mail->count,
-            .records = slice_of(mail->records, mail->record_bytes),
-        };
-        asker->asked_tick = 0;
-        asker->answered(worker, asker, &answer);
+    if (!asker)
         return;
-    }
+    struct answer answer = {
+        .outcome = mail->outcome,
+        .next_slot = mail->next_slot,
+        .count = mail->count,
+        .records = slice_of(mail->records, mail->record_bytes),
+    };
+    asker->asked_tick = 0;
+    asker->answered(worker, asker, &answer);
 }
 
 /* The first asker who has waited too long, or NULL. */
@@ -273,10 +292,12 @@ static struct asker *ask_find_late(struct worker *worker)
 
 void ask_tick(struct worker *worker)
 {
+    struct ask_desk *desk = admin_of(worker)->desk;
     struct asker *asker;
     while ((asker = ask_find_late(worker)) != NULL) { /* `answered` may end any of them */
         struct answer answer = {.outcome = ASK_GONE};
-        asker->id = ++admin_of(worker)->desk->last_id; /* if it comes yet, it is nobody's */
+        table_remove(&desk->askers_by_id, &asker->node);
+        give_id(desk, asker); /* if it comes yet, it is nobody's */
         asker->asked_tick = 0;
         asker->answered(worker, asker, &answer);
     }
@@ -344,13 +365,14 @@ bool ask_next_record(struct slice *records, struct ask_record *record)
 void ask_register(struct worker *worker, struct asker *asker)
 {
     struct ask_desk *desk = admin_of(worker)->desk;
-    asker->id = ++desk->last_id;
     list_push_back(&desk->askers, &asker->link);
+    give_id(desk, asker);
 }
 
-void ask_unregister(struct asker *asker)
+void ask_unregister(struct worker *worker, struct asker *asker)
 {
     list_unlink(&asker->link);
+    table_remove(&admin_of(worker)->desk->askers_by_id, &asker->node);
 }
 
 /* ---- life ---- */
@@ -376,6 +398,7 @@ void ask_desk_free(struct ask_desk *desk)
     while ((link = list_pop_front(&desk->questions)) != NULL)
         mem_free(CONTAINER_OF(link, struct question, link));
     json_fini(&desk->records);
+    table_fini(&desk->askers_by_id);
     mem_free(desk);
 }
 

@@ -17,6 +17,7 @@
 #define ADMIN_ASK_H
 
 #include "base/list.h"
+#include "base/table.h"
 #include "conn/broker.h"
 #include "session/session.h"
 
@@ -62,11 +63,12 @@ struct ask_record {
 };
 
 struct asker {
-    struct list link;
+    struct list link;       /* in desk->askers */
+    struct table_node node; /* in desk->askers_by_id */
     uint32_t id;
     uint32_t asked_tick; /* of the question under way, 0: none */
     void (*answered)(struct worker *worker, struct asker *asker, const struct answer *answer);
-    void (*free)(struct asker *asker); /* at the end of the program */
+    void (*free)(struct asker *asker); /* if it is registered still when the program ends */
 };
 
 /* What a worker needs to ask and answer; a part of struct admin_worker. */
@@ -82,7 +84,7 @@ void ask_install(struct reactor_group *group, uint16_t mail_ask, uint16_t mail_a
 void ask_tick(struct worker *worker);
 void ask_register(struct worker *worker, struct asker *asker);
 /* Answers that are under way will be thrown away. */
-void ask_unregister(struct asker *asker);
+void ask_unregister(struct worker *worker, struct asker *asker);
 /* False without memory: there will be no answer. */
 bool ask_scan_post(struct worker *worker, struct asker *asker, const struct ask_scan *scan);
 /* The same for one session, wherever it is now; `text`: the reason given to the client, or empty.

@@ -162,7 +162,7 @@ static void request_done(struct request *request)
         publish_answer(worker, request->reply, json_text(&request->out));
     admin_of(worker)->control->count--;
     list_unlink(&request->link);
-    ask_unregister(&request->asker);
+    ask_unregister(worker, &request->asker);
     request_forget(&request->asker);
 }
 

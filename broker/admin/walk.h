@@ -1,5 +1,5 @@
 /*
- * walk.h: answers a subscription to $SYS/broker/sessions/... with a document of each session,
+ * walk.h: answers a subscription to $SYS/broker/sessions/# or .../+ with a document of each session,
  * RETAIN 1, made on the fly.
  *
  *   subscribed -> ask reactor 0 -> answer: deliver what has room -> ask on ... reactor 1 ... -> end
@@ -9,7 +9,7 @@
  * Nothing is kept while a walk waits: a document for which there was no room is asked for again,
  * so no old state ever overtakes the news of a change. The subscription's QoS and the client's
  * window are respected. A walk ends with its connection or subscription; subscribing again begins
- * anew.
+ * anew. There are only a few such filters, so a connection has few walks.
  *
  * Threads: the reactor of the subscriber. Cost: per turn at most one answer for each walk.
  */
@@ -18,16 +18,13 @@
 
 #include "conn/broker.h"
 
-struct walks;
+struct watcher;
 
-struct walks *walks_new(void);
-void walks_free(struct walks *walks);
-/* hooks.subscribed, hooks.unsubscribed, hooks.drained */
-void walk_subscribed(struct worker *worker, struct session *session, struct slice filter,
-                     index_subscriber subscriber, uint8_t retain_handling, bool is_new);
-void walk_unsubscribed(struct worker *worker, struct session *session, struct slice filter);
-void walk_drained(struct worker *worker, struct session *session);
-/* Every tick: forgets walks whose connection is gone. */
-void walk_tick(struct worker *worker);
+/* False without memory. */
+bool walk_start(struct watcher *watcher, struct slice filter, index_subscriber subscriber);
+void walk_end(struct watcher *watcher, struct slice filter);
+void walks_end_all(struct watcher *watcher);
+/* There is room again. */
+void walks_go_on(struct watcher *watcher);
 
 #endif

@@ -372,6 +372,59 @@ def test_a_reader_that_stops_is_waited_for(broker, connect, prefix):
 
 
 @pytest.mark.config(sys_interval=0, max_inflight_messages=7)
+@pytest.mark.parametrize("qos", [0, 1])
+@pytest.mark.parametrize("per_packet", [1, 300])
+def test_however_many_single_sessions_are_asked_for_each_is_given(
+        broker, connect, prefix, qos, per_packet):
+    make_sessions(broker, prefix, 300)
+    admin = connect("admin")
+    wanted = [(f"{TOPIC}{prefix}x{n}", qos) for n in range(300)]
+    admin.send(b"".join(codec.subscribe(5, 1 + at, wanted[at:at + per_packet])
+                        for at in range(0, 300, per_packet)))
+    take_all(admin, prefix, 300)
+    admin.sync()
+    assert {packet.kind for packet in admin.inbox} == {"SUBACK"}
+
+
+@pytest.mark.config(sys_interval=0)
+def test_sessions_that_do_not_exist_hold_up_none_that_does(connect, prefix):
+    c, admin = connect("c"), connect("admin")
+    admin.send(codec.subscribe(5, 1, [(f"{TOPIC}{prefix}nobody{n}", 0) for n in range(1000)] +
+                               [(TOPIC + c.client_id, 0)]))
+    admin.expect("SUBACK")
+    assert document(admin.expect_publish(retain=True))["client_id"] == c.client_id
+    admin.expect_nothing()
+
+
+@pytest.mark.config(sys_interval=0)
+def test_a_single_session_that_waits_for_the_window_is_forgotten_when_unsubscribed(
+        broker, connect, prefix):
+    make_sessions(broker, prefix, 4)
+    admin = connect("admin", props={"receive_max": 1})
+    names = [f"{TOPIC}{prefix}x{n}" for n in range(4)]
+    admin.subscribe(*names, qos=1)
+    first = admin.take("PUBLISH")
+    admin.unsubscribe(names[1], names[3])
+    admin.subscribe(names[2], qos=1)  # waits already: is given once
+    admin.acknowledge(first)
+    admin.expect_publish(names[2], retain=True)
+    admin.expect_nothing()
+
+
+@pytest.mark.config(sys_interval=0, reactors=1, fresh=True)
+def test_watchers_who_do_not_acknowledge_keep_nobody_else_from_watching(connect, prefix, broker):
+    make_sessions(broker, prefix, 10)
+    many = [connect(f"idle{n}", props={"receive_max": 1}) for n in range(300)]
+    for n, admin in enumerate(many):
+        admin.subscribe(TOPIC + "+", TOPIC + "#", f"{TOPIC}{prefix}x{n % 10}", qos=1)
+    fresh = connect("newcomer")
+    fresh.subscribe(TOPIC + "#", qos=1)
+    take_all(fresh, prefix, 10)
+    for admin in many[::50]:
+        take_all(admin, prefix, 10)
+
+
+@pytest.mark.config(sys_interval=0, max_inflight_messages=7)
 def test_unsubscribing_ends_a_walk(broker, connect, prefix):
     make_sessions(broker, prefix, 300)
     admin = connect("admin", props={"receive_max": 1})
