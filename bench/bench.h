@@ -38,7 +38,7 @@ struct client;
 
 /* ---- counters ---- */
 
-/* Each has one writer, its worker; anyone reads. `ready` and `unanswered` go down as well. */
+/* Each has one writer, its worker; anyone reads. `ready`, `unanswered`, `unsent` go down as well. */
 #define COUNTS(X)                                                         \
     X(ready, "clients that are where the scenario wants them")            \
     X(connected, "connections made, those made again included")           \
@@ -60,7 +60,8 @@ struct client;
     X(timeouts, "connections that were not made within --timeout")        \
     X(timeouts_again, "of them: clients that had timed out before")       \
     X(stalled, "a window opened or a cycle given up without progress")    \
-    X(unanswered, "PINGREQ that have no PINGRESP")
+    X(unanswered, "PINGREQ that have no PINGRESP")                        \
+    X(unsent, "open loop: due before the end, and never sent or begun")
 
 struct counts {
 #define X(name, text) _Atomic uint64_t name;
@@ -93,6 +94,9 @@ static inline uint64_t pace_due_ns(const struct pace *p)
     return p->start_ns + (uint64_t)((double)p->count * (double)SECOND_NS / p->per_second);
 }
 
+/* How many are due before `end_ns` and have not had their turn. */
+uint64_t pace_behind(const struct pace *p, uint64_t end_ns);
+
 /* ---- clients ---- */
 
 enum client_state {
@@ -121,6 +125,7 @@ struct client {
     uint16_t packet_id;  /* the last one used */
     uint8_t role, state; /* enum client_role, client_state */
     bool dirty, blocked, awaiting, timed_out;
+    bool timing; /* the latency of the PINGREQ that it awaits the answer to is kept */
 };
 
 /* Begins to connect. */
@@ -165,6 +170,8 @@ struct behaviour {
     void (*on_suback)(struct client *c);
     void (*on_pong)(struct client *c);
     void (*fill)(struct client *c); /* a marked client is about to be written */
+    /* Open loop: what was due before the end and is not sent yet. Asked while it drains. */
+    uint64_t (*behind)(const struct worker *w);
 };
 
 extern const struct behaviour flow_behaviour, hold_behaviour, scale_behaviour, churn_behaviour,
@@ -172,7 +179,22 @@ extern const struct behaviour flow_behaviour, hold_behaviour, scale_behaviour, c
 
 /* ---- steps ---- */
 
-enum phase { PHASE_CONNECT, PHASE_RUN, PHASE_SECOND, PHASE_THIRD, PHASE_DRAIN, PHASE_QUIT };
+/* DRAIN: what was due arrives, and is sent if it could not be before; REST: nothing is waited for. */
+enum phase {
+    PHASE_CONNECT,
+    PHASE_RUN,
+    PHASE_SECOND,
+    PHASE_THIRD,
+    PHASE_DRAIN,
+    PHASE_REST,
+    PHASE_QUIT
+};
+#define STEP_PHASES PHASE_DRAIN
+
+/* When a step was measured. The latency of all that was due then is kept, however late it ends. */
+struct span {
+    uint64_t from_ns, to_ns;
+};
 
 /* What is measured by itself: a line of the report. */
 struct step {
@@ -219,7 +241,7 @@ struct worker {
     uint32_t opening;    /* connections being made now */
     uint64_t paused_ns;  /* no connection is opened before */
     uint64_t trouble_ns; /* the first connection that failed while nobody was connected yet */
-    struct pace opens, sends;
+    struct pace opens, sends, pings;
     struct flow *flow; /* flow.c's own */
     struct client *dirty;
     struct buf *spare; /* buffers to lend */
@@ -232,10 +254,10 @@ struct worker {
     uint8_t *read_buf;
     size_t read_cap;
     int epoll;
-    enum phase phase;         /* as this turn saw it */
-    struct histogram *record; /* where latencies go now; NULL: nowhere */
+    enum phase phase; /* as this turn saw it */
     struct counts counts;
-    struct histogram latency[STEPS_MAX];
+    struct span spans[STEP_PHASES]; /* those of the load when its last order was seen */
+    struct histogram latency[STEP_PHASES];
     struct histogram late; /* open loop: how long after it was due a message was sent */
     _Atomic uint32_t seen; /* the last order that was followed */
 };
@@ -250,7 +272,11 @@ void worker_queue(struct worker *w, struct client *c);
 void worker_wake(struct worker *w, uint64_t at_ns);
 struct buf worker_lend(struct worker *w);
 void worker_give_back(struct worker *w, struct buf *b);
-/* Keeps the latency of what began, or was due, at `from_ns`, if latencies are kept now. */
+/* The end of all that is measured: what is due later is not sent any more. UINT64_MAX while unknown. */
+uint64_t worker_end_ns(const struct worker *w);
+/* Whether connections are made, or made again. */
+bool worker_is_opening(const struct worker *w);
+/* Keeps the latency of what began, or was due, at `from_ns`, if a step was measured then. */
 void worker_record(struct worker *w, uint64_t from_ns);
 /* Keeps how late something is sent that was due at `due_ns`. */
 void worker_record_late(struct worker *w, uint64_t due_ns);
@@ -276,10 +302,10 @@ struct load {
     struct sockaddr_storage peer;
     socklen_t peer_len;
     char peer_text[80];
-    _Atomic bool met;       /* a client was connected once: the broker is there */
-    _Atomic bool stop;      /* ^C */
-    _Atomic bool drained;   /* nothing is waited for any more; who is held may send again */
-    _Atomic uint32_t order; /* phase | (step + 1) << 8; step -1: latencies are not kept */
+    _Atomic bool met;               /* a client was connected once: the broker is there */
+    _Atomic bool stop;              /* ^C */
+    struct span spans[STEP_PHASES]; /* of the main thread; workers copy them at each order */
+    _Atomic uint32_t order;         /* phase | number of the order << 8 */
 };
 
 #endif

@@ -34,7 +34,7 @@ static void cycle_next(struct client *c)
     client_close(c);
     c->generation++;
     c->since_ns = 0;
-    if (c->worker->phase < PHASE_DRAIN)
+    if (worker_is_opening(c->worker))
         worker_queue(c->worker, c);
 }
 
@@ -59,6 +59,17 @@ static void churn_turn(struct worker *w)
         count_add(&w->counts.stalled, 1);
         cycle_next(c);
     }
+}
+
+/* Those without a beginning, and those whose connection is not made yet. */
+static uint64_t churn_behind(const struct worker *w)
+{
+    uint64_t end_ns = worker_end_ns(w), count = pace_behind(&w->opens, end_ns);
+    for (uint32_t i = 0; w->opens.per_second > 0 && i < w->client_count; i++) {
+        const struct client *c = &w->clients[i];
+        count += c->since_ns && c->since_ns < end_ns && c->state != CLIENT_READY;
+    }
+    return count;
 }
 
 static void churn_on_connack(struct client *c, const struct frame *frame)
@@ -140,4 +151,5 @@ const struct behaviour churn_behaviour = {
     .on_ready = churn_on_ready,
     .on_publish = churn_on_publish,
     .on_ack = churn_on_ack,
+    .behind = churn_behind,
 };

@@ -80,8 +80,8 @@ static void fail_descriptors(const struct client *c, int error)
 /* Whether a client that lost its connection is to have another. */
 static bool client_returns(const struct client *c)
 {
-    enum phase phase = c->worker->phase;
-    return c->role == ROLE_HOLDER ? phase < PHASE_DRAIN : phase == PHASE_CONNECT;
+    const struct worker *w = c->worker;
+    return c->role == ROLE_HOLDER ? worker_is_opening(w) : w->phase == PHASE_CONNECT;
 }
 
 /* Whether it is no use to try again: nobody was ever connected, and not for want of a moment. */

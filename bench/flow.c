@@ -18,7 +18,8 @@
  *
  * Open loop (--rate): the publishers of a worker take turns at a pace that waits for nobody, and
  * latency is counted from when a message was due, however late it was written. So a broker (or a
- * load tool) that stops for a moment has all messages of that moment against it.
+ * load tool) that stops for a moment has all messages of that moment against it. What was due within the
+ * step and could not be written is written while it drains.
  *
  * A group belongs to one worker. Per sensor: a client, a publisher, a sequence and 8 bytes.
  */
@@ -344,8 +345,11 @@ static struct publisher *flow_next_publisher(struct worker *w)
 static void flow_send_due(struct worker *w)
 {
     struct flow *f = w->flow;
+    uint64_t end_ns = worker_end_ns(w);
     for (uint32_t i = 0; i < SENDS_PER_TURN; i++) {
         uint64_t due = pace_due_ns(&w->sends);
+        if (due >= end_ns)
+            return;
         if (due > w->now_ns) {
             worker_wake(w, due);
             return;
@@ -460,12 +464,10 @@ static void publisher_unstall(struct publisher *p, const struct flow *f)
 static void flow_turn(struct worker *w)
 {
     struct flow *f = w->flow;
-    if (!flow_is_sending(w) || !f->publisher_count)
-        return;
-    if (!f->window) {
+    if (!f->window && w->sends.start_ns && f->publisher_count && w->phase <= PHASE_DRAIN)
         flow_send_due(w);
+    if (!f->window || !flow_is_sending(w) || !f->publisher_count)
         return;
-    }
     if (w->now_ns - w->checked_ns < SECOND_NS)
         return;
     w->checked_ns = w->now_ns;
@@ -483,6 +485,12 @@ static void flow_begin(struct worker *w)
         client_mark(f->publishers[i].client);
 }
 
+static uint64_t flow_behind(const struct worker *w)
+{
+    const struct flow *f = w->flow;
+    return f->window || !f->publisher_count ? 0 : pace_behind(&w->sends, worker_end_ns(w));
+}
+
 const struct behaviour flow_behaviour = {
     .plan = flow_plan,
     .begin = flow_begin,
@@ -491,4 +499,5 @@ const struct behaviour flow_behaviour = {
     .on_publish = flow_on_publish,
     .on_ack = flow_on_ack,
     .fill = flow_fill,
+    .behind = flow_behind,
 };

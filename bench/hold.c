@@ -22,7 +22,7 @@ void hold_plan(struct worker *w)
     w->clients = bench_zalloc(w->client_count, sizeof *w->clients);
     double rate = o->rate * w->client_count / o->clients;
     if (scenario_is(load, "ping"))
-        w->sends.per_second = rate;
+        w->pings.per_second = rate;
     else if (scenario_is(load, "connect"))
         w->opens.per_second = rate;
 }
@@ -44,11 +44,12 @@ static void hold_on_ready(struct client *c)
 
 /* ---- ping ---- */
 
-static void hold_ping(struct client *c, uint64_t due_ns)
+static void hold_ping(struct client *c, uint64_t due_ns, bool timing)
 {
     if (!c->awaiting)
         count_add(&c->worker->counts.unanswered, 1);
     c->awaiting = true;
+    c->timing = timing;
     c->since_ns = due_ns;
     packet_bare(client_out(c), PACKET_PINGREQ);
     count_add(&c->worker->counts.pings, 1);
@@ -60,11 +61,10 @@ void hold_on_pong(struct client *c)
     struct worker *w = c->worker;
     client_is_answered(c);
     count_add(&w->counts.pongs, 1);
-    bool is_of_ping = scenario_is(w->load, "ping");
-    if (is_of_ping || (w->phase == PHASE_RUN && w->sends.per_second > 0))
+    if (c->timing)
         worker_record(w, c->since_ns);
-    if (is_of_ping && w->sends.per_second == 0 && w->phase == PHASE_RUN)
-        hold_ping(c, w->now_ns);
+    if (scenario_is(w->load, "ping") && w->pings.per_second == 0 && w->phase == PHASE_RUN)
+        hold_ping(c, w->now_ns, true);
 }
 
 /* The next client in turn that waits for nothing; NULL when there is none. */
@@ -79,10 +79,26 @@ static struct client *hold_next(struct worker *w)
     return NULL;
 }
 
+/* PINGREQs belong to the step of RUN: what is due later is not sent. */
+static uint64_t hold_pings_end_ns(const struct worker *w)
+{
+    return w->phase > PHASE_RUN ? w->spans[PHASE_RUN].to_ns : UINT64_MAX;
+}
+
+uint64_t hold_behind(const struct worker *w)
+{
+    return pace_behind(&w->pings, hold_pings_end_ns(w));
+}
+
 void hold_ping_turn(struct worker *w)
 {
+    uint64_t end_ns = hold_pings_end_ns(w);
+    if (w->pings.per_second == 0 || !w->pings.start_ns || w->phase > PHASE_DRAIN)
+        return;
     for (uint32_t i = 0; i < PINGS_PER_TURN; i++) {
-        uint64_t due = pace_due_ns(&w->sends);
+        uint64_t due = pace_due_ns(&w->pings);
+        if (due >= end_ns)
+            return;
         if (due > w->now_ns) {
             worker_wake(w, due);
             return;
@@ -92,9 +108,9 @@ void hold_ping_turn(struct worker *w)
             worker_wake(w, w->now_ns + 1000000);
             return;
         }
-        hold_ping(c, due);
+        hold_ping(c, due, true);
         worker_record_late(w, due);
-        w->sends.count++;
+        w->pings.count++;
     }
     worker_wake(w, w->now_ns);
 }
@@ -102,14 +118,14 @@ void hold_ping_turn(struct worker *w)
 void hold_keepalive_turn(struct worker *w)
 {
     uint64_t age_ns = w->load->options.keepalive_s * (SECOND_NS * 3 / 4);
-    bool is_counting = w->phase == PHASE_DRAIN && !atomic_load(&w->load->drained);
-    if (!age_ns || is_counting || w->now_ns - w->checked_ns < SECOND_NS / 2)
+    bool timing = w->phase == PHASE_RUN && w->pings.per_second > 0;
+    if (!age_ns || w->phase == PHASE_DRAIN || w->now_ns - w->checked_ns < SECOND_NS / 2)
         return;
     w->checked_ns = w->now_ns;
     for (uint32_t i = 0; i < w->client_count; i++) {
         struct client *c = &w->clients[i];
         if (c->state == CLIENT_READY && !c->awaiting && w->now_ns > c->since_ns + age_ns)
-            hold_ping(c, w->now_ns);
+            hold_ping(c, w->now_ns, timing);
     }
 }
 
@@ -137,16 +153,15 @@ static void hold_begin(struct worker *w)
         storm_begin(w);
     if (w->phase != PHASE_RUN || !scenario_is(w->load, "ping"))
         return;
-    w->sends.start_ns = w->now_ns;
-    for (uint32_t i = 0; w->sends.per_second == 0 && i < w->client_count; i++)
+    w->pings.start_ns = w->now_ns;
+    for (uint32_t i = 0; w->pings.per_second == 0 && i < w->client_count; i++)
         if (w->clients[i].state == CLIENT_READY)
-            hold_ping(&w->clients[i], w->now_ns);
+            hold_ping(&w->clients[i], w->now_ns, true);
 }
 
 static void hold_turn(struct worker *w)
 {
-    if (w->phase == PHASE_RUN && w->sends.per_second > 0)
-        hold_ping_turn(w);
+    hold_ping_turn(w);
     hold_keepalive_turn(w);
 }
 
@@ -158,4 +173,5 @@ const struct behaviour hold_behaviour = {
     .on_connack = hold_on_connack,
     .on_ready = hold_on_ready,
     .on_pong = hold_on_pong,
+    .behind = hold_behind,
 };

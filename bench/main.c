@@ -161,7 +161,9 @@ static pthread_t *start_workers(void)
 {
     pthread_t *threads = bench_zalloc(load.worker_count, sizeof *threads);
     bool connects = load.scenario->steps[0].phase == PHASE_CONNECT;
-    atomic_store(&load.order, PHASE_CONNECT | (connects ? 1u << 8 : 0));
+    if (connects)
+        load.spans[PHASE_CONNECT].to_ns = UINT64_MAX;
+    atomic_store(&load.order, PHASE_CONNECT | 1u << 8);
     for (uint32_t i = 0; i < load.worker_count; i++) {
         int error = pthread_create(&threads[i], NULL, worker_main, &load.workers[i]);
         if (error)

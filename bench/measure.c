@@ -1,11 +1,17 @@
 /*
  * measure.c: goes through the steps of a scenario, and takes samples between them.
  *
- *   for each step:  order -> [warm-up] -> sample -> until its end -> sample -> latencies
- *   at the end:     DRAIN: nothing is sent any more; what is on its way arrives, the rest is lost
+ *   for each step:  order -> [warm-up] -> sample -> until its end -> sample
+ *   at the end:     DRAIN: what is on its way arrives, the rest is lost; in an open loop what was due
+ *                   and could not be sent is sent first, the rest of that is unsent
+ *                   REST:  latencies
+ *
+ * What was due within a step has its latency counted there, whenever it arrives: else a broker that
+ * stops at the end of a step would have nothing against it (coordinated omission). Units and seconds
+ * are those between the samples, and no others.
  *
  * Runs on the main thread. Counters are read while the workers count. A worker's latencies are
- * read when it has seen that they are kept no more.
+ * read when it has seen that it rests.
  */
 #include "bench/measure.h"
 
@@ -120,11 +126,11 @@ static void sleep_s(double seconds)
         ;
 }
 
-/* Gives an order and waits until every worker has seen it. `slot`: the step whose latencies are
- * kept; -1: none. */
-static void order(struct load *load, enum phase phase, int slot)
+/* Gives an order and waits until every worker has seen it, and taken `load->spans` with it. */
+static void order(struct load *load, enum phase phase)
 {
-    uint32_t value = (uint32_t)phase | (uint32_t)(slot + 1) << 8;
+    uint32_t number = (atomic_load_explicit(&load->order, memory_order_relaxed) >> 8) + 1;
+    uint32_t value = (uint32_t)phase | number << 8;
     atomic_store_explicit(&load->order, value, memory_order_release);
     for (uint32_t i = 0; i < load->worker_count; i++)
         while (atomic_load_explicit(&load->workers[i].seen, memory_order_acquire) != value)
@@ -181,33 +187,36 @@ static bool wait_seconds(struct load *load, const struct step_result *s, double 
     return false;
 }
 
-static void step_take_latencies(struct load *load, struct step_result *s, uint32_t slot)
+static void step_take_latencies(const struct load *load, struct step_result *s)
 {
     for (uint32_t i = 0; i < load->worker_count; i++) {
         const struct worker *w = &load->workers[i];
-        histogram_merge(w->witness ? &s->witness : &s->latency, &w->latency[slot]);
+        histogram_merge(w->witness ? &s->witness : &s->latency, &w->latency[s->step->phase]);
     }
 }
 
 static void step_run(struct load *load, struct result *r, uint32_t slot)
 {
     struct step_result *s = &r->steps[slot];
-    if (!s->step->until) {
-        order(load, s->step->phase, -1);
-        wait_seconds(load, NULL, load->options.warmup_s);
-        order(load, s->step->phase, (int)slot);
-    }
-    s->from = slot ? sample_take(load) : r->start;
+    struct span *span = &load->spans[s->step->phase];
     if (s->step->until) {
-        order(load, s->step->phase, (int)slot);
+        s->from = slot ? sample_take(load) : r->start;
+        if (slot) /* the first one has begun with the workers */
+            *span = (struct span){bench_clock_ns(), UINT64_MAX};
+        order(load, s->step->phase);
         s->complete = wait_until(load, s);
     } else {
+        order(load, s->step->phase);
+        wait_seconds(load, NULL, load->options.warmup_s);
+        span->from_ns = bench_clock_ns();
+        span->to_ns = span->from_ns + (uint64_t)(load->options.seconds * 1e9);
+        order(load, s->step->phase);
         s->from = sample_take(load);
         s->complete = wait_seconds(load, s, load->options.seconds);
     }
     s->to = sample_take(load);
-    order(load, s->step->phase, -1);
-    step_take_latencies(load, s, slot);
+    if (span->to_ns > s->to.at_ns)
+        span->to_ns = s->to.at_ns;
 }
 
 static void fail_connecting(const struct load *load, const struct step_result *s)
@@ -224,7 +233,7 @@ static uint64_t missing(const struct sums *s)
     return s->expected > s->delivered ? s->expected - s->delivered : 0;
 }
 
-/* Until all that was sent has come and is answered, or nothing has come for DRAIN_NS. */
+/* Until all that was due is sent, has come and is answered, or nothing has moved for DRAIN_NS. */
 static void wait_drained(struct load *load, struct result *r)
 {
     bool acks = load->options.qos > 0 || scenario_is(load, "retained");
@@ -233,16 +242,19 @@ static void wait_drained(struct load *load, struct result *r)
         struct sums crew = sums_of(load, false), witness = sums_of(load, true);
         uint64_t lost = missing(&crew) + missing(&witness);
         uint64_t unacked = acks && crew.sent > crew.acked ? crew.sent - crew.acked : 0;
-        uint64_t got = crew.delivered + crew.acked + crew.pongs + witness.delivered;
+        uint64_t unsent = crew.unsent + witness.unsent;
+        uint64_t got = crew.delivered + crew.acked + crew.pongs + crew.cycles + witness.delivered +
+                       crew.connected + crew.sent + crew.pings + witness.sent;
         uint64_t now_ns = bench_clock_ns();
         if (got != last)
             since_ns = now_ns;
         last = got;
         r->lost = lost;
         r->unacked = unacked;
-        if (lost + unacked + crew.unanswered == 0 || now_ns - since_ns > DRAIN_NS)
+        uint64_t left = lost + unacked + crew.unanswered + unsent;
+        if (left == 0 || now_ns - since_ns > DRAIN_NS)
             return;
-        progress(load, "waiting for what is on its way: %lu", lost + unacked + crew.unanswered);
+        progress(load, "waiting for what is on its way: %lu", left);
         sleep_s(LOOK_S * 5);
     }
 }
@@ -267,19 +279,21 @@ void measure_steps(struct load *load, struct result *r, const struct broker_sys 
     }
     r->stopped = atomic_load(&load->stop);
     r->loop_delay_us = broker_sys_delay_us(sys);
-    order(load, PHASE_DRAIN, -1);
-    for (uint32_t i = 0; i < load->crew; i++)
-        histogram_merge(&r->late, &load->workers[i].late);
+    order(load, PHASE_DRAIN);
     wait_drained(load, r);
     r->end = sample_take(load);
-    atomic_store(&load->drained, true);
+    order(load, PHASE_REST);
+    for (uint32_t i = 0; i < r->step_count; i++)
+        step_take_latencies(load, &r->steps[i]);
+    for (uint32_t i = 0; i < load->crew; i++)
+        histogram_merge(&r->late, &load->workers[i].late);
     progress_end(load);
 }
 
 static bool sums_are_good(const struct sums *s)
 {
     return !s->refused && !s->closed && !s->foreign && !s->duplicate && !s->disordered &&
-           !s->unanswered;
+           !s->unanswered && !s->unsent;
 }
 
 bool result_is_good(const struct result *r)

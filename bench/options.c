@@ -326,6 +326,6 @@ void options_print_help(FILE *to)
           "  --tool-version      of dunlin-bench\n"
           "\nExit status: 0 when all went well, 1 when it could not be done, 2 for a command\n"
           "line that is wrong, 3 when something was lost, duplicated, out of order,\n"
-          "not answered, refused or closed.\n",
+          "not answered, not sent when it was due, refused or closed.\n",
           to);
 }

@@ -120,7 +120,7 @@ static void scale_begin(struct worker *w)
     struct pace pings = {w->now_ns, 0, w->client_count / o->ping_every_s};
     struct pace messages = {w->now_ns + BEGIN_NS, 0, o->rate * w->client_count / o->clients};
     if (w->phase == PHASE_RUN)
-        w->sends = pings;
+        w->pings = pings;
     if (w->phase == PHASE_SECOND)
         w->sends = messages;
     if (w->phase == PHASE_THIRD)
@@ -129,11 +129,15 @@ static void scale_begin(struct worker *w)
 
 static void scale_turn(struct worker *w)
 {
-    if (w->phase == PHASE_RUN)
-        hold_ping_turn(w);
+    hold_ping_turn(w);
     if (w->phase == PHASE_SECOND)
         messages_turn(w);
     hold_keepalive_turn(w);
+}
+
+static uint64_t scale_behind(const struct worker *w)
+{
+    return hold_behind(w) + (w->sends.start_ns ? w->client_count - w->sends.count : 0);
 }
 
 const struct behaviour scale_behaviour = {
@@ -146,4 +150,5 @@ const struct behaviour scale_behaviour = {
     .on_publish = scale_on_publish,
     .on_ack = scale_on_ack,
     .on_pong = hold_on_pong,
+    .behind = scale_behind,
 };

@@ -79,12 +79,26 @@ static uint32_t worker_opening_max(const struct worker *w)
     return all ? UINT32_MAX : o->opening;
 }
 
+uint64_t pace_behind(const struct pace *p, uint64_t end_ns)
+{
+    struct pace last = *p;
+    if (!p->start_ns || p->per_second == 0 || pace_due_ns(p) >= end_ns)
+        return 0;
+    last.count = (uint64_t)((double)(end_ns - p->start_ns) * p->per_second / (double)SECOND_NS);
+    while (last.count > p->count && pace_due_ns(&last) >= end_ns)
+        last.count--;
+    while (pace_due_ns(&last) < end_ns)
+        last.count++;
+    return last.count - p->count;
+}
+
 /* Whether the next connection is due; *since_ns is when it was to begin. */
 static bool worker_open_due(struct worker *w, uint64_t *since_ns)
 {
-    *since_ns = w->now_ns;
-    if (w->opens.per_second == 0)
+    if (w->opens.per_second == 0) {
+        *since_ns = w->now_ns;
         return true;
+    }
     if (w->opens.start_ns == 0)
         w->opens.start_ns = w->now_ns;
     uint64_t due = pace_due_ns(&w->opens);
@@ -98,27 +112,34 @@ static bool worker_open_due(struct worker *w, uint64_t *since_ns)
     return true;
 }
 
+bool worker_is_opening(const struct worker *w)
+{
+    return w->phase < PHASE_DRAIN || (w->phase == PHASE_DRAIN && count_get(&w->counts.unsent));
+}
+
+/* What was tried before is not waiting for its turn in the pace: it had it. */
 static void worker_open_queued(struct worker *w)
 {
     uint32_t max = worker_opening_max(w);
-    uint64_t since_ns;
-    if (w->phase >= PHASE_DRAIN)
+    if (!worker_is_opening(w))
         return;
     if (w->now_ns < w->paused_ns) {
         worker_wake(w, w->paused_ns);
         return;
     }
+    uint64_t end_ns = worker_end_ns(w);
     for (uint32_t i = 0; w->queue_count && w->opening < max; i++) {
         struct client *c = &w->clients[w->queue[w->queue_first]];
         if (i == WORKER_OPENS_PER_TURN)
             worker_wake(w, w->now_ns);
-        if (i == WORKER_OPENS_PER_TURN || !worker_open_due(w, &since_ns))
+        bool is_over = !c->since_ns && w->phase == PHASE_DRAIN && !pace_behind(&w->opens, end_ns);
+        if (i == WORKER_OPENS_PER_TURN ||
+            (!c->since_ns && !is_over && !worker_open_due(w, &c->since_ns)))
             return;
         w->queue_first = (w->queue_first + 1) % w->client_count;
         w->queue_count--;
-        if (!c->since_ns)
-            c->since_ns = since_ns;
-        client_open(c);
+        if (!is_over)
+            client_open(c);
     }
 }
 
@@ -146,16 +167,45 @@ void worker_wake(struct worker *w, uint64_t at_ns)
         w->wake_ns = at_ns;
 }
 
+uint64_t worker_end_ns(const struct worker *w)
+{
+    uint64_t end_ns = 0;
+    if (w->phase < PHASE_DRAIN)
+        return UINT64_MAX;
+    for (int i = 0; i < STEP_PHASES; i++)
+        if (w->spans[i].to_ns > end_ns)
+            end_ns = w->spans[i].to_ns;
+    return end_ns;
+}
+
+/* The phase of the step that was measured at that time; -1: none. */
+static int worker_step_at(const struct worker *w, uint64_t at_ns)
+{
+    if (w->phase > PHASE_DRAIN)
+        return -1;
+    int i = w->phase < STEP_PHASES ? (int)w->phase : STEP_PHASES - 1;
+    while (i >= 0 && (at_ns < w->spans[i].from_ns || at_ns >= w->spans[i].to_ns))
+        i--;
+    return i;
+}
+
 void worker_record(struct worker *w, uint64_t from_ns)
 {
-    if (w->record)
-        histogram_add(w->record, w->now_ns > from_ns ? w->now_ns - from_ns : 0);
+    int i = worker_step_at(w, from_ns);
+    if (i >= 0)
+        histogram_add(&w->latency[i], w->now_ns > from_ns ? w->now_ns - from_ns : 0);
 }
 
 void worker_record_late(struct worker *w, uint64_t due_ns)
 {
-    if (w->record)
+    if (worker_step_at(w, due_ns) >= 0)
         histogram_add(&w->late, w->now_ns - due_ns);
+}
+
+static void worker_tell_unsent(struct worker *w)
+{
+    if (w->phase == PHASE_DRAIN && w->does->behind)
+        atomic_store_explicit(&w->counts.unsent, w->does->behind(w), memory_order_relaxed);
 }
 
 /* Writes what every marked client has. */
@@ -200,11 +250,12 @@ static void worker_obey(struct worker *w)
     if (order == atomic_load_explicit(&w->seen, memory_order_relaxed))
         return;
     enum phase phase = (enum phase)(order & 0xff);
-    w->record = order >> 8 ? &w->latency[(order >> 8) - 1] : NULL;
+    memcpy(w->spans, w->load->spans, sizeof w->spans);
     if (phase != w->phase) {
         w->phase = phase;
         if (w->does->begin)
             w->does->begin(w);
+        worker_tell_unsent(w);
     }
     atomic_store_explicit(&w->seen, order, memory_order_release);
 }
@@ -219,6 +270,7 @@ static void worker_turn(struct worker *w, struct epoll_event *events)
     worker_age(w);
     if (w->does->turn)
         w->does->turn(w);
+    worker_tell_unsent(w);
     worker_flush(w);
     if (gather.tv_nsec && w->phase == PHASE_RUN)
         nanosleep(&gather, NULL);

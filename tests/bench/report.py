@@ -106,7 +106,8 @@ def measure(options, setup, line, sessions, rounds):
 
 
 def row_of(line, sessions, number, fleet, flat):
-    counts = ("lost", "duplicate", "disordered", "foreign", "unacked", "unanswered", "refused", "closed", "stalled")
+    counts = ("lost", "duplicate", "disordered", "foreign", "unacked", "unanswered", "unsent", "refused", "closed",
+              "stalled")
     figures = {
         "connected": fleet["ready"],
         "session_bytes": fleet["broker"]["session_bytes"],

@@ -428,7 +428,7 @@ def troubles(rows):
             for number, result in enumerate(rounds):
                 found = [f"{key} {result[key]}" for key in
                          ("error", "lost", "duplicate", "disordered", "foreign", "refused",
-                          "closed", "unacked", "unanswered", "stalled") if result.get(key)]
+                          "closed", "unacked", "unanswered", "unsent", "stalled") if result.get(key)]
                 if found:
                     lines.append(f"{scenario.name}, {name}, round {number + 1}: "
                                  + ", ".join(found))

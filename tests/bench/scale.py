@@ -349,7 +349,7 @@ def print_all(options, about, found):
 
 def troubles(found):
     load = found["load"]
-    names = ("lost", "duplicate", "disordered", "foreign", "unacked", "unanswered", "refused", "closed",
+    names = ("lost", "duplicate", "disordered", "foreign", "unacked", "unanswered", "unsent", "refused", "closed",
              "retried", "timeouts", "timeouts_again", "stalled")
     lines = [f"{name}: {load[name]:,}" for name in names if load[name]]
     lines += [f"the step {name} did not come to its end"

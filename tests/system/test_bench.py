@@ -23,10 +23,10 @@ TOOL = pathlib.Path(brokers.BINARY).parent / "dunlin-bench"
 END_S = 120
 LATENCY = {"count", "p50", "p90", "p99", "p999", "max"}
 COUNTERS = """ready connected sent acked expected delivered duplicate disordered foreign pings pongs cycles filters
-replays refused closed retried timeouts timeouts_again stalled unanswered lost unacked""".split()
+replays refused closed retried timeouts timeouts_again stalled unanswered unsent lost unacked""".split()
 # Not "stalled", a second without progress: that may well be the machine's.
-TROUBLE = """duplicate disordered foreign refused closed retried timeouts timeouts_again unanswered lost
-unacked""".split()
+TROUBLE = """duplicate disordered foreign refused closed retried timeouts timeouts_again unanswered unsent
+lost unacked""".split()
 LOSSLESS = {"max_queued_messages": 0, "max_inflight_messages": 0}
 
 SCENARIOS = {  # arguments, main step's unit, connections

@@ -131,7 +131,7 @@ def spoil(broker):
 
 
 def wrong(result):
-    names = "lost duplicate disordered foreign unacked unanswered refused closed".split()
+    names = "lost duplicate disordered foreign unacked unanswered unsent refused closed".split()
     return {name: result[name] for name in names if result[name]}
 
 
@@ -203,3 +203,67 @@ def test_a_step_is_not_complete_because_others_came_twice(spoil, arguments, step
     result, dropped = spoil(PUBLISH, fault, arguments + " --timeout 2")
     assert 0 < result["lost"] <= dropped and result["duplicate"] > 0  # some that clear what is retained, too
     assert not result["steps"][step]["complete"]
+
+
+# ---- an open loop that is held up across its step's end ----
+
+SECONDS, WARMUP, HELD = 0.6, 0.1, 3
+
+
+def held_at(number):
+    """A fault that lets nothing of its kind through for a while, from this packet on."""
+    def fault(proxy, packet, _held):
+        if proxy.seen[proxy.kind] == number:
+            proxy.done += 1
+            time.sleep(HELD)  # and everyone waits who has such a packet
+        return packet
+    return fault
+
+
+def check_held(latency, rate):
+    """Everything that was due in the step has its latency, and what was held up its seconds: more than half of it."""
+    assert latency["count"] == pytest.approx(rate * SECONDS, abs=1)
+    assert latency["p50"] > 1_000_000 and latency["max"] > (HELD - SECONDS) * 1_000_000
+
+
+@pytest.mark.parametrize("kind, rate, arguments", [
+    (PUBLISH, 400, "telemetry --clients 10 --dashboards 2"),
+    (PUBLISH, 400, "pairs --clients 5 --qos 1"),
+    (PUBLISH, 400, "pairs --clients 5 --qos 2 --version 5"),
+    (PINGRESP, 400, "ping --clients 20"),
+    (PUBLISH, 100, "churn --clients 8 --qos 1"),
+])
+def test_what_was_due_in_an_open_loop_has_its_latency_when_it_is_held_up_across_the_end(spoil, kind, rate, arguments):
+    number = int(rate * SECONDS / 2 // EVERY * EVERY)  # before the middle of what is measured
+    result, held = spoil(kind, held_at(number), f"{arguments} --rate {rate}", status=0, seconds=SECONDS)
+    assert held == 1 and not wrong(result)
+    run = result["steps"]["run"]
+    check_held(run["latency_us"], rate)
+    # What came while it drained is none of what the broker did in the step.
+    assert run["count"] <= number or run["seconds"] > HELD
+
+
+@pytest.mark.config(max_queued_messages=0, max_inflight_messages=0, receive_maximum=20)
+def test_what_the_receive_maximum_held_back_is_sent_while_it_drains(spoil):
+    arguments = "pairs --clients 2 --rate 400 --qos 1 --version 5"
+    result, held = spoil(PUBACK, held_at(120), arguments, status=0, seconds=SECONDS)
+    assert held == 1 and not wrong(result)
+    assert result["steps"]["run"]["latency_us"]["count"] == pytest.approx(400 * SECONDS, abs=1)
+    assert result["late_us"]["max"] > (HELD - SECONDS) * 1_000_000
+
+
+def test_witnesses_have_what_was_due_in_a_step_counted_there(spoil):
+    result, held = spoil(PUBLISH, held_at(60), "storm --clients 20 --witnesses 2", status=0, seconds=SECONDS)
+    assert held == 1 and not wrong(result)
+    check_held(result["steps"]["calm"]["witness_us"], 200)
+
+
+@pytest.mark.parametrize("kind, arguments", [(PINGRESP, "ping --clients 5 --rate 400"),
+                                             (PUBLISH, "churn --clients 5 --rate 100")])
+def test_what_was_due_and_never_sent_is_told(spoil, kind, arguments):
+    def fault(proxy, packet, held):
+        return Faulty.drop(proxy, packet, held) if proxy.seen[kind] >= EVERY else packet
+    result, _ = spoil(kind, fault, arguments + " --timeout 30", seconds=1)
+    assert result["unsent"] > 0
+    begun = result["pings"] if kind == PINGRESP else result["sent"]
+    assert begun + result["unsent"] == pytest.approx((400 if kind == PINGRESP else 100) * 1.1, rel=0.2)
