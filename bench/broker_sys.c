@@ -3,19 +3,28 @@
  *
  * A small client of its own, with blocking calls, on a thread of its own: it must neither wait for
  * the workers' turns nor lengthen them. Dunlin publishes $SYS/broker/reactors/N/loop_delay_us_max
- * every sys_interval; other brokers publish nothing there.
+ * every sys_interval, where it has changed; other brokers publish nothing there.
+ *
+ *   subscribed      uptime, delays      uptime, delays      uptime, delays
+ *       |-------- round 1 |------------ round 2 |------------ round 3 |
+ *        began before the run     counted               counted
+ *
+ * A round begins with the uptime, which always changes, and ends when nothing follows. A delay that did not
+ * change is the same in the next round.
  */
 #include "bench/broker_sys.h"
 
 #include <errno.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
 #include <unistd.h>
 
-#define SYS_FILTER "$SYS/broker/reactors/+/loop_delay_us_max"
+#define SYS_PREFIX "$SYS/broker/"
+#define REACTORS_MAX 1024
 #define SYS_WAIT_US 100000
 
 struct broker_sys {
@@ -26,23 +35,73 @@ struct broker_sys {
     bool is_wrapped; /* what comes and goes is in frames of `ws` */
     struct websocket ws;
     _Atomic bool stop;
-    _Atomic int64_t delay_us;
+    bool in_round;
+    uint64_t round_ns;           /* when the last round began */
+    int64_t delay[REACTORS_MAX]; /* of each reactor, the last one told */
+    pthread_mutex_t lock;        /* for `told` */
+    struct broker_told told;
     uint8_t bytes[4096];
 };
+
+static void sys_on_delay(struct broker_sys *sys, unsigned reactor, int64_t delay_us, bool is_new)
+{
+    if (reactor >= REACTORS_MAX)
+        return;
+    sys->delay[reactor] = delay_us;
+    sys->told.has_delay = true;
+    if (is_new && sys->told.rounds + sys->in_round >= 2 && delay_us > sys->told.delay_us)
+        sys->told.delay_us = delay_us;
+}
+
+static void sys_end_round(struct broker_sys *sys)
+{
+    if (!sys->in_round)
+        return;
+    sys->in_round = false;
+    if (++sys->told.rounds < 2 || !sys->told.has_delay)
+        return;
+    for (int i = 0; i < REACTORS_MAX; i++)
+        if (sys->delay[i] > sys->told.delay_us)
+            sys->told.delay_us = sys->delay[i];
+}
+
+static void sys_begin_round(struct broker_sys *sys)
+{
+    uint64_t now_ns = bench_clock_ns();
+    sys_end_round(sys);
+    if (sys->round_ns)
+        sys->told.interval_ns = now_ns - sys->round_ns;
+    sys->round_ns = now_ns;
+    sys->in_round = true;
+}
 
 static void sys_on_publish(struct broker_sys *sys, const struct frame *frame)
 {
     struct publish publish;
-    char text[24];
-    /* A retained value is of a time before this run. */
-    if (frame->flags & 1 || !packet_read_publish(frame, sys->version, &publish) ||
-        publish.len >= sizeof text)
+    char topic[TEXT_MAX], text[48];
+    unsigned reactor;
+    bool is_old = frame->flags & 1; /* retained: of a time before this run */
+    if (!packet_read_publish(frame, sys->version, &publish) || publish.len >= sizeof text ||
+        publish.topic_len >= sizeof topic)
         return;
-    memcpy(text, publish.payload, publish.len);
-    text[publish.len] = 0;
+    snprintf(topic, sizeof topic, "%.*s", publish.topic_len, (const char *)publish.topic);
+    snprintf(text, sizeof text, "%.*s", (int)publish.len, (const char *)publish.payload);
     int64_t value = strtoll(text, NULL, 10);
-    if (value > atomic_load(&sys->delay_us))
-        atomic_store(&sys->delay_us, value);
+    pthread_mutex_lock(&sys->lock);
+    if (sscanf(topic, SYS_PREFIX "reactors/%u/", &reactor) == 1)
+        sys_on_delay(sys, reactor, value, !is_old);
+    else if (is_old && strcmp(topic, SYS_PREFIX "clients/maximum") == 0)
+        sys->told.clients_before = value;
+    else if (!is_old && strcmp(topic, SYS_PREFIX "uptime") == 0)
+        sys_begin_round(sys);
+    pthread_mutex_unlock(&sys->lock);
+}
+
+static void sys_on_silence(struct broker_sys *sys)
+{
+    pthread_mutex_lock(&sys->lock);
+    sys_end_round(sys);
+    pthread_mutex_unlock(&sys->lock);
 }
 
 /* Reads once and works through whole packets; false at the end of the connection. */
@@ -50,8 +109,10 @@ static bool sys_read(struct broker_sys *sys)
 {
     struct frame frame;
     ssize_t got = recv(sys->fd, sys->bytes + sys->len, sizeof sys->bytes - sys->len, 0);
-    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) {
+        sys_on_silence(sys);
         return true;
+    }
     if (got <= 0)
         return false;
     if (sys->is_wrapped)
@@ -80,6 +141,9 @@ static void *sys_main(void *arg)
     struct broker_sys *sys = arg;
     while (!atomic_load(&sys->stop) && sys_read(sys))
         ;
+    pthread_mutex_lock(&sys->lock);
+    sys->told.has_ended = true;
+    pthread_mutex_unlock(&sys->lock);
     return NULL;
 }
 
@@ -113,11 +177,15 @@ static bool sys_upgrade(struct broker_sys *sys, const struct options *o)
 static bool sys_greet(struct broker_sys *sys, const struct load *load)
 {
     const struct options *o = &load->options;
-    struct login login = {"dunlin-bench-sys", o->username, o->password, 0};
+    char id[TEXT_MAX]; /* its own: two runs at once would end each other's connection */
+    snprintf(id, sizeof id, "bench%08x-sys", load->run);
+    struct login login = {id, o->username, o->password, 0};
     struct buf out = {0};
     packet_connect(&out, sys->version, &login);
     uint32_t begun = packet_subscribe_begin(&out, sys->version, 1);
-    packet_subscribe_filter(&out, SYS_FILTER, 0);
+    packet_subscribe_filter(&out, SYS_PREFIX "reactors/+/loop_delay_us_max", 0);
+    packet_subscribe_filter(&out, SYS_PREFIX "clients/maximum", 0);
+    packet_subscribe_filter(&out, SYS_PREFIX "uptime", 0);
     packet_subscribe_end(&out, begun);
     bool sent = sys_send(sys, &out);
     uint64_t end_ns = bench_clock_ns() + 2 * SECOND_NS;
@@ -131,7 +199,8 @@ struct broker_sys *broker_sys_start(const struct load *load)
     struct broker_sys *sys = bench_zalloc(1, sizeof *sys);
     struct timeval wait = {.tv_usec = SYS_WAIT_US};
     sys->version = (int)load->options.version;
-    sys->delay_us = -1;
+    sys->told.delay_us = sys->told.clients_before = -1;
+    pthread_mutex_init(&sys->lock, NULL);
     sys->fd = socket(load->peer.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (sys->fd >= 0) {
         setsockopt(sys->fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
@@ -145,9 +214,15 @@ struct broker_sys *broker_sys_start(const struct load *load)
     return NULL;
 }
 
-int64_t broker_sys_delay_us(const struct broker_sys *sys)
+struct broker_told broker_sys_told(struct broker_sys *sys)
 {
-    return sys ? atomic_load(&((struct broker_sys *)sys)->delay_us) : -1;
+    struct broker_told told = {.delay_us = -1, .clients_before = -1};
+    if (sys) {
+        pthread_mutex_lock(&sys->lock);
+        told = sys->told;
+        pthread_mutex_unlock(&sys->lock);
+    }
+    return told;
 }
 
 void broker_sys_stop(struct broker_sys *sys)

@@ -23,9 +23,10 @@
 
 #include "bench/process.h"
 
-#define LOOK_S 0.001             /* how often it is looked whether a step is at its end */
-#define PROGRESS_S 0.25          /* how often the line on the terminal is written */
-#define DRAIN_NS (5 * SECOND_NS) /* without an arrival: what is missing then is lost */
+#define LOOK_S 0.001                  /* how often it is looked whether a step is at its end */
+#define PROGRESS_S 0.25               /* how often the line on the terminal is written */
+#define DRAIN_NS (5 * SECOND_NS)      /* without an arrival: what is missing then is lost */
+#define ROUND_NS (21 * SECOND_NS / 2) /* a round of $SYS that takes longer is not waited for */
 
 /* ---- samples ---- */
 
@@ -264,10 +265,28 @@ void measure_start(struct load *load, struct result *r)
     uint64_t own_rss = r->start.own_rss;
     r->start = sample_take(load);
     r->start.own_rss = own_rss;
-    r->loop_delay_us = -1;
 }
 
-void measure_steps(struct load *load, struct result *r, const struct broker_sys *sys)
+/* The loop delay of what came last is in the next round of $SYS. When not one has come since the
+ * beginning, the next is of a time before that as well, and of no use. */
+static void wait_told(struct load *load, struct result *r, struct broker_sys *sys)
+{
+    r->told = broker_sys_told(sys);
+    r->has_sys = sys != NULL;
+    uint32_t before = r->told.rounds;
+    uint64_t limit_ns = r->told.interval_ns ? r->told.interval_ns + SECOND_NS / 2 : ROUND_NS;
+    uint64_t end_ns = bench_clock_ns() + (limit_ns < ROUND_NS ? limit_ns : ROUND_NS);
+    if (!before || !r->told.has_delay)
+        return;
+    while (r->told.rounds == before && !r->told.has_ended && bench_clock_ns() < end_ns &&
+           !atomic_load(&load->stop)) {
+        progress(load, "waiting for the broker's loop delay, which $SYS tells each sys_interval");
+        sleep_s(LOOK_S * 5);
+        r->told = broker_sys_told(sys);
+    }
+}
+
+void measure_steps(struct load *load, struct result *r, struct broker_sys *sys)
 {
     const struct step *step = load->scenario->steps;
     for (uint32_t i = 0; step[i].name && !atomic_load(&load->stop); i++) {
@@ -278,7 +297,6 @@ void measure_steps(struct load *load, struct result *r, const struct broker_sys 
             fail_connecting(load, &r->steps[i]);
     }
     r->stopped = atomic_load(&load->stop);
-    r->loop_delay_us = broker_sys_delay_us(sys);
     order(load, PHASE_DRAIN);
     wait_drained(load, r);
     r->end = sample_take(load);
@@ -287,6 +305,7 @@ void measure_steps(struct load *load, struct result *r, const struct broker_sys 
         step_take_latencies(load, &r->steps[i]);
     for (uint32_t i = 0; i < load->crew; i++)
         histogram_merge(&r->late, &load->workers[i].late);
+    wait_told(load, r, sys);
     progress_end(load);
 }
 

@@ -31,15 +31,16 @@ struct result {
     uint32_t step_count;
     struct histogram late; /* open loop: how late the load tool itself was, without witnesses */
     uint64_t lost, unacked;
-    int64_t loop_delay_us; /* -1: unknown */
-    bool stopped;          /* by ^C */
+    struct broker_told told; /* by the broker, in $SYS */
+    bool has_sys;            /* it lets us read that */
+    bool stopped;            /* by ^C */
 };
 
 /* Takes what is to be taken before the workers run, but for start.own_rss: it is of before they
  * were planned. */
 void measure_start(struct load *load, struct result *r);
 /* Goes through the steps until all that counts is in `r`. The workers run on. */
-void measure_steps(struct load *load, struct result *r, const struct broker_sys *sys);
+void measure_steps(struct load *load, struct result *r, struct broker_sys *sys);
 /* Whether all went well: all that was sent came once, in order, and was answered, nothing was refused
  * or closed, and every step came to its end. */
 bool result_is_good(const struct result *r);

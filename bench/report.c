@@ -1,5 +1,6 @@
 /* report.c: prints what a run measured: a table, or one line of JSON. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -11,19 +12,25 @@
 
 static double ratio(double a, double b)
 {
-    return b > 0 ? a / b : 0;
+    return b > 0 || isnan(a) ? a / b : 0;
 }
 
-/* A broker, or a thread of it, that ended takes its CPU time along. */
+/* A thread that ended takes its CPU time along. */
 static double since_us(uint64_t from_ns, uint64_t to_ns)
 {
     return to_ns > from_ns ? (double)(to_ns - from_ns) / 1000 : 0;
 }
 
+/* One that has ended, and is perhaps not buried yet, has no memory. */
+static bool broker_lived(const struct sample *s)
+{
+    return s->broker_rss && s->broker_cpu_ns;
+}
+
 struct figures {
     uint64_t units;
     double seconds, per_second;
-    double broker_us, broker_percent; /* CPU for each unit; of a core */
+    double broker_us, broker_percent; /* CPU for each unit; of a core; NAN: it has ended */
     double user_percent;              /* of it: outside of the kernel */
     double own_us;
 };
@@ -32,12 +39,15 @@ static struct figures figures_of(const struct step_result *s)
 {
     struct figures f = {.units = step_units(s)};
     double units = (double)f.units;
-    double broker_us = since_us(s->from.broker_cpu_ns, s->to.broker_cpu_ns);
+    double broker_us =
+        broker_lived(&s->to) ? since_us(s->from.broker_cpu_ns, s->to.broker_cpu_ns) : NAN;
+    double user_us =
+        broker_lived(&s->to) ? since_us(s->from.broker_user_ns, s->to.broker_user_ns) : NAN;
     f.seconds = (double)(s->to.at_ns - s->from.at_ns) / 1e9;
     f.per_second = ratio(units, f.seconds);
     f.broker_us = ratio(broker_us, units);
     f.broker_percent = ratio(broker_us, f.seconds * 1e4);
-    f.user_percent = ratio(since_us(s->from.broker_user_ns, s->to.broker_user_ns), f.seconds * 1e4);
+    f.user_percent = ratio(user_us, f.seconds * 1e4);
     f.own_us = ratio(since_us(s->from.own_cpu_ns, s->to.own_cpu_ns), units);
     return f;
 }
@@ -58,7 +68,12 @@ static uint64_t rss_connected(const struct result *r)
 
 static double growth_each(uint64_t from, uint64_t to, uint32_t count)
 {
-    return ratio((double)to - (double)from, count);
+    return from && to ? ratio((double)to - (double)from, count) : NAN;
+}
+
+static double session_bytes(const struct load *load, const struct result *r)
+{
+    return growth_each(r->start.broker_rss, rss_connected(r), load->client_count);
 }
 
 /* The load tool's own, with everyone connected and at rest. */
@@ -76,6 +91,25 @@ static const char *version_text(const struct options *o)
 }
 
 /* ---- JSON ---- */
+
+/* What is not known is null. */
+static void json_number(const char *head, double value, int decimals)
+{
+    if (isnan(value))
+        printf("%snull", head);
+    else
+        printf("%s%.*f", head, decimals, value);
+}
+
+static double rss_of(uint64_t bytes)
+{
+    return bytes ? (double)bytes : NAN;
+}
+
+static double told_of(int64_t value)
+{
+    return value < 0 ? NAN : (double)value;
+}
 
 static void json_latency(const char *name, const struct histogram *h)
 {
@@ -101,10 +135,13 @@ static void json_step(const struct load *load, const struct step_result *s)
         printf(", ");
         json_latency("witness_us", &s->witness);
     }
-    if (load->options.pid)
-        printf(", \"broker\": {\"cpu_us\": %.4f, \"cpu_percent\": %.4f, \"user_percent\": %.4f, "
-               "\"rss\": %" PRIu64 "}",
-               f.broker_us, f.broker_percent, f.user_percent, s->to.broker_rss);
+    if (load->options.pid) {
+        json_number(", \"broker\": {\"cpu_us\": ", f.broker_us, 4);
+        json_number(", \"cpu_percent\": ", f.broker_percent, 4);
+        json_number(", \"user_percent\": ", f.user_percent, 4);
+        json_number(", \"rss\": ", rss_of(s->to.broker_rss), 0);
+        printf("}");
+    }
     printf("}");
 }
 
@@ -115,16 +152,16 @@ static void json_broker(const struct load *load, const struct result *r)
     double connect_us = s->step->phase == PHASE_CONNECT || r->steps[0].step->phase != PHASE_CONNECT
                             ? f.broker_us
                             : figures_of(&r->steps[0]).broker_us;
-    printf(", \"broker\": {\"cpu_us\": %.4f, \"cpu_percent\": %.4f, \"connect_cpu_us\": %.3f, "
-           "\"rss_start\": %" PRIu64 ", \"rss_connected\": %" PRIu64 ", \"rss_end\": %" PRIu64
-           ", \"session_bytes\": %.1f, \"loop_delay_us\": ",
-           f.broker_us, f.broker_percent, connect_us, r->start.broker_rss, rss_connected(r),
-           r->end.broker_rss,
-           growth_each(r->start.broker_rss, rss_connected(r), load->client_count));
-    if (r->loop_delay_us >= 0)
-        printf("%" PRId64 "}", r->loop_delay_us);
-    else
-        printf("null}");
+    json_number(", \"broker\": {\"cpu_us\": ", f.broker_us, 4);
+    json_number(", \"cpu_percent\": ", f.broker_percent, 4);
+    json_number(", \"connect_cpu_us\": ", connect_us, 3);
+    json_number(", \"rss_start\": ", rss_of(r->start.broker_rss), 0);
+    json_number(", \"rss_connected\": ", rss_of(rss_connected(r)), 0);
+    json_number(", \"rss_end\": ", rss_of(r->end.broker_rss), 0);
+    json_number(", \"session_bytes\": ", session_bytes(load, r), 1);
+    json_number(", \"clients_before\": ", told_of(r->told.clients_before), 0);
+    json_number(", \"loop_delay_us\": ", told_of(r->told.delay_us), 0);
+    printf("}");
 }
 
 static bool witnesses_go_first(const struct load *load)
@@ -194,6 +231,12 @@ static const char *commas(char text[32], double number, int decimals)
     return text;
 }
 
+/* The same, or a dash for what is not known. */
+static const char *number(char text[32], double value, int decimals)
+{
+    return isnan(value) ? "-" : commas(text, value, decimals);
+}
+
 static void print_latency(const struct histogram *h)
 {
     static const double percents[] = {50, 90, 99, 99.9};
@@ -215,10 +258,9 @@ static void print_step(const struct load *load, const struct step_result *s)
     printf("%-10s %11s %-11s %9.3f %11s", s->step->name, commas(a, (double)f.units, 0), what,
            f.seconds, commas(b, f.per_second, 0));
     print_latency(&s->latency);
-    if (load->options.pid && f.units)
-        printf(" %10.3f %7.2f", f.broker_us, f.broker_percent);
-    else if (load->options.pid)
-        printf(" %10s %7.2f", "-", f.broker_percent);
+    if (load->options.pid)
+        printf(" %10s %7s", number(a, f.units ? f.broker_us : NAN, 3),
+               number(b, f.broker_percent, 2));
     printf("%s\n", s->complete ? "" : "  (not complete)");
     if (!load->options.witnesses || s->step->phase == PHASE_CONNECT)
         return;
@@ -271,18 +313,39 @@ static void print_trouble(const struct result *r)
                r->unacked);
 }
 
+static void print_loop_delay(const struct result *r)
+{
+    if (r->told.delay_us >= 0)
+        printf("           loop delay up to %" PRId64 " us\n", r->told.delay_us);
+    else if (!r->has_sys)
+        printf("           loop delay unknown: the broker does not let this user read $SYS\n");
+    else if (!r->told.has_delay)
+        printf("           loop delay unknown: $SYS does not tell it (Dunlin's does, unless"
+               " sys_interval is 0)\n");
+    else
+        printf(
+            "           loop delay unknown: this run did not last for a whole sys_interval of the"
+            " broker (10 s by default),\n"
+            "           from one figure of $SYS to the next: set that to 1, or more --seconds\n");
+}
+
 static void print_broker(const struct load *load, const struct result *r)
 {
-    printf("broker     RSS %.1f MiB at first, %.1f connected, %.1f at last; %.0f bytes per"
-           " connection\n",
-           (double)r->start.broker_rss / MIB, (double)rss_connected(r) / MIB,
-           (double)r->end.broker_rss / MIB,
-           growth_each(r->start.broker_rss, rss_connected(r), load->client_count));
-    if (r->loop_delay_us >= 0)
-        printf("           loop delay up to %" PRId64 " us\n", r->loop_delay_us);
-    else
-        printf("           loop delay unknown: $SYS did not tell it in that time (Dunlin does each"
-               " sys_interval)\n");
+    char a[32], b[32], c[32], d[32];
+    printf("broker     RSS %s MiB at first, %s connected, %s at last; %s bytes per connection\n",
+           number(a, rss_of(r->start.broker_rss) / MIB, 1),
+           number(b, rss_of(rss_connected(r)) / MIB, 1),
+           number(c, rss_of(r->end.broker_rss) / MIB, 1), number(d, session_bytes(load, r), 0));
+    if (!broker_lived(&r->end))
+        printf("           its process has ended\n");
+    if (r->told.clients_before > 0)
+        printf("           %" PRId64
+               " clients were connected to it at once before: memory that they"
+               " left is used again, and bytes\n"
+               "           per connection mean something for a broker that has just been started\n",
+               r->told.clients_before);
+    if (broker_lived(&r->end) || r->told.delay_us >= 0)
+        print_loop_delay(r);
 }
 
 /* In an open loop its own lateness is in every latency: who doubts a figure looks here. */

@@ -3,5 +3,6 @@
 import os
 import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "..", "conformance"))
+HERE = os.path.dirname(__file__)
+sys.path[:0] = [os.path.join(HERE, "..", "..", "conformance"), HERE]  # what tests share is beside them
 pytest_plugins = ["harness"]

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 import pty
 import re
 import resource
@@ -16,18 +15,9 @@ import time
 import pytest
 
 import broker as brokers
+from bench_tool import END_S, LOSSLESS, TOOL, check_latency, check_sums, fails, run, run_tool
 
 pytestmark = pytest.mark.ours
-
-TOOL = pathlib.Path(brokers.BINARY).parent / "dunlin-bench"
-END_S = 120
-LATENCY = {"count", "p50", "p90", "p99", "p999", "max"}
-COUNTERS = """ready connected sent acked expected delivered duplicate disordered foreign pings pongs cycles filters
-replays refused closed retried timeouts timeouts_again stalled unanswered unsent lost unacked""".split()
-# Not "stalled", a second without progress: that may well be the machine's.
-TROUBLE = """duplicate disordered foreign refused closed retried timeouts timeouts_again unanswered unsent
-lost unacked""".split()
-LOSSLESS = {"max_queued_messages": 0, "max_inflight_messages": 0}
 
 SCENARIOS = {  # arguments, main step's unit, connections
     "connect": ("--clients 20 --rate 200", "connection", 20),
@@ -47,48 +37,6 @@ STEPS = {"connect": ["connect", "rest"], "churn": ["run"], "storm": ["connect", 
          "scale": ["connect", "rest", "messages", "return"],
          "retained": ["connect", "set", "replay", "clear"],
          "subscribe": ["connect", "subscribe", "prove"]}
-
-
-def run_tool(arguments, **options):
-    return subprocess.run([TOOL, *arguments.split()], stdin=subprocess.DEVNULL, capture_output=True,
-                          text=True, timeout=END_S, **options)
-
-
-def run(broker, arguments, status=0, moment="--seconds 0.3 --warmup 0.1"):
-    """The JSON of a run against this broker."""
-    done = run_tool(f"{arguments} --port {broker.port} --json {moment}")
-    assert done.returncode == status, done.stderr + done.stdout
-    assert done.stderr == ""
-    return json.loads(done.stdout)
-
-
-def fails(arguments, status=1):
-    """What the tool says when it cannot do this: one line, or two where --help is named."""
-    done = run_tool(arguments)
-    assert (done.returncode, done.stdout) == (status, ""), done.stderr
-    assert done.stderr.startswith("dunlin-bench: ") or "unrecognized" in done.stderr
-    return done.stderr
-
-
-def check_latency(latency):
-    assert set(latency) == LATENCY
-    if latency["count"]:
-        assert 0 < latency["p50"] <= latency["p90"] <= latency["p99"] <= latency["p999"]
-        assert latency["p999"] <= latency["max"]
-
-
-def check_sums(result):
-    """Everything is there, nothing is wrong, and the numbers agree with each other."""
-    assert set(COUNTERS) <= set(result)
-    assert {name: result[name] for name in TROUBLE} == dict.fromkeys(TROUBLE, 0)
-    assert result["delivered"] == result["expected"]
-    if result["qos"] and not result["witnesses"]:  # theirs are QoS 0
-        assert result["acked"] == result["sent"]
-    check_latency(result["latency_us"])
-    for step in result["steps"].values():
-        assert step["complete"]
-        check_latency(step["latency_us"])
-        assert step["per_second"] == pytest.approx(step["count"] / step["seconds"], rel=0.01, abs=1)
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -243,33 +191,6 @@ def test_a_broker_that_stops_for_a_moment_has_all_of_that_moment_against_it(brok
     # A third of the messages was due in that second; nine tenths of them waited over 100 ms.
     assert result["latency_us"]["count"] > 200
     assert result["latency_us"]["p90"] > 300_000
-
-
-@pytest.mark.parametrize("transport", [
-    pytest.param("", marks=pytest.mark.config(**LOSSLESS, sys_interval=1, fresh=True)),
-    pytest.param("--websocket", marks=pytest.mark.config(**LOSSLESS, sys_interval=1, fresh=True, protocol="websockets")),
-])
-def test_a_pid_gives_cpu_memory_and_loop_delay(broker, transport):
-    """The clock is turned so that $SYS is published: the broker's seconds are ours to give."""
-    turning = threading.Event()
-
-    def turn():
-        while not turning.wait(0.05):
-            broker.turn(300)
-    turner = threading.Thread(target=turn)
-    turner.start()
-    try:
-        result = run(broker, f"telemetry --clients 50 --rate 500 --pid {broker.process.pid} {transport}",
-                     moment="--seconds 2 --warmup 0.2")
-    finally:
-        turning.set()
-        turner.join()
-    check_sums(result)
-    told = result["broker"]
-    assert told["cpu_us"] > 0 and told["cpu_percent"] > 0 and told["connect_cpu_us"] > 0
-    assert told["rss_start"] > 0 and told["rss_connected"] > 0 and told["rss_end"] > 0
-    assert told["loop_delay_us"] >= 0
-    assert {"cpu_us", "cpu_percent", "user_percent", "rss"} == set(result["steps"]["run"]["broker"])
 
 
 @pytest.mark.skipif(brokers.IS_TSAN, reason="ThreadSanitizer knows one table only")
