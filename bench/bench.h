@@ -31,6 +31,7 @@
 
 #define TEXT_MAX 96 /* a topic, filter or client id of ours */
 #define STEPS_MAX 5
+#define FILL_BYTES_MAX (4u << 20) /* a client that has so many to be written gets no more */
 
 struct load;
 struct worker;

@@ -29,7 +29,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FILL_BYTES_MAX (4u << 20)      /* appended to one client in one turn */
 #define BACKLOG_BYTES_MAX (256u << 10) /* a paced publisher whose socket is full gets no more */
 #define SENDS_PER_TURN 2048
 #define WITNESS_RATE 100.0 /* messages a second, each pair */

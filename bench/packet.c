@@ -6,9 +6,12 @@
 
 uint8_t *buf_reserve(struct buf *b, uint32_t more)
 {
-    if (UNLIKELY(b->len + more > b->cap)) {
+    uint64_t need = (uint64_t)b->len + more;
+    if (UNLIKELY(need > b->cap)) {
         uint32_t cap = b->cap ? b->cap : 128;
-        while (cap < b->len + more)
+        if (need > BUF_BYTES_MAX)
+            bench_fail("more than 1 GiB would wait in memory for one client: smaller messages?");
+        while (cap < need)
             cap *= 2;
         b->ptr = realloc(b->ptr, cap);
         if (!b->ptr)

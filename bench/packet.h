@@ -16,7 +16,10 @@ struct buf {
     uint32_t len, cap;
 };
 
-/* Room for `more` bytes at the end; returns where they go. Ends the program without memory. */
+#define BUF_BYTES_MAX (1u << 30)
+
+/* Room for `more` bytes at the end; returns where they go. Ends the program without memory, and where
+ * they would be more than BUF_BYTES_MAX. */
 uint8_t *buf_reserve(struct buf *b, uint32_t more);
 void buf_append(struct buf *b, const void *bytes, uint32_t len);
 /* Forgets the first `count` bytes. */

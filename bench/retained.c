@@ -88,7 +88,8 @@ static void retained_fill(struct client *c)
     bool clear = w->phase == PHASE_THIRD;
     if (c->role != ROLE_PUBLISHER || (w->phase != PHASE_RUN && !clear))
         return;
-    for (; f->sent < f->topics && f->sent - f->acked < f->window; f->sent++) {
+    for (; f->sent < f->topics && f->sent - f->acked < f->window && c->out.len < FILL_BYTES_MAX;
+         f->sent++) {
         retained_send(c, f->first + f->sent, clear);
         count_add(&w->counts.sent, 1);
     }

@@ -133,7 +133,8 @@ static void subscribe_fill(struct client *c)
     bool acks = w->load->options.qos > 0;
     for (;;) {
         uint32_t done = acks && s->acked < s->arrived ? s->acked : s->arrived;
-        if (s->sent >= s->answered || s->sent - done >= w->flow->window)
+        if (s->sent >= s->answered || s->sent - done >= w->flow->window ||
+            c->out.len >= FILL_BYTES_MAX)
             return;
         share_send(c);
         count_add(&w->counts.sent, 1);

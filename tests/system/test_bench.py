@@ -254,6 +254,18 @@ def test_what_a_broker_drops_is_counted_as_lost(broker):
     assert result["lost"] == result["expected"] - result["delivered"]
 
 
+@pytest.mark.skipif(brokers.SANITIZED, reason="its own memory would be most of it")
+@pytest.mark.config(**LOSSLESS)
+@pytest.mark.parametrize("scenario", ["subscribe --filters 500", "retained --topics 500"])
+def test_a_window_of_large_messages_is_not_all_in_memory(broker, scenario):
+    """100 MB in flight: what the socket does not take is made when it does."""
+    command = f"{scenario} --clients 1 --window 500 --payload 200000 --port {broker.port} --json"
+    process = subprocess.Popen([TOOL, *command.split()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0 and usage.ru_maxrss < 50_000  # KiB
+
+
 # ---- errors ----
 
 def test_nobody_listens():

@@ -1,6 +1,9 @@
 /* test_packet.c: bench/packet.h, against bytes written out by hand. */
 #include "tests/unit/bench/testing.h"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "bench/packet.h"
 
 #define BYTES(...) ((const uint8_t[]){__VA_ARGS__})
@@ -9,6 +12,33 @@
         assert_int_equal((b).len, sizeof((const uint8_t[]){__VA_ARGS__})); \
         assert_memory_equal((b).ptr, BYTES(__VA_ARGS__), (b).len);         \
     } while (0)
+
+/* How the program ends when so much room is asked for: its status, or -1 for a signal. */
+static int status_of_reserve(uint32_t len, uint32_t more)
+{
+    int status;
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct buf b = {.len = len};
+        alarm(20); /* rather than for ever */
+        close(STDERR_FILENO);
+        buf_reserve(&b, more);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void a_buffer_beyond_a_gibibyte_ends_the_program_with_a_word(void **state)
+{
+    (void)state;
+    assert_int_equal(status_of_reserve(0, 1000), 0);
+    assert_int_equal(status_of_reserve(0, BUF_BYTES_MAX + 1), 1);
+    assert_int_equal(status_of_reserve(BUF_BYTES_MAX, 1), 1);
+    assert_int_equal(status_of_reserve(1u << 31, 1), 1);
+    assert_int_equal(status_of_reserve(UINT32_MAX, 2), 1);
+}
 
 static void connect_has_what_the_version_has(void **state)
 {
@@ -136,6 +166,7 @@ static void receive_maximum_is_found_among_properties(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_buffer_beyond_a_gibibyte_ends_the_program_with_a_word),
         cmocka_unit_test(connect_has_what_the_version_has),
         cmocka_unit_test(subscribe_has_a_length_as_short_as_can_be),
         cmocka_unit_test(publish_is_read_as_it_was_written),
