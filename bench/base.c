@@ -1,9 +1,11 @@
 /* base.c: see base.h. */
 #include "bench/base.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -32,4 +34,10 @@ uint64_t bench_clock_ns(void)
     struct timespec ts;
     clock_gettime(CLOCK_MONOTONIC, &ts);
     return (uint64_t)ts.tv_sec * SECOND_NS + (uint64_t)ts.tv_nsec;
+}
+
+void bench_flush(void)
+{
+    if (fflush(stdout) || ferror(stdout))
+        bench_fail("standard output cannot be written: %s", strerror(errno));
 }

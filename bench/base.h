@@ -13,6 +13,8 @@
 
 /* Prints to stderr and ends the program with status 1; from any thread. */
 void bench_fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+/* Writes what is printed to stdout; ends the program when it cannot be. */
+void bench_flush(void);
 /* Zeroed memory; ends the program when there is none. */
 void *bench_zalloc(size_t count, size_t bytes);
 /* Monotonic. */

@@ -361,13 +361,9 @@ static void client_on_refusal(struct client *c, const struct frame *frame)
     int version = (int)client_options(c)->version, reason = packet_reason(frame, version);
     const char *text = packet_reason_text(reason, version);
     count_add(&w->counts.refused, 1);
-    if (frame->type == PACKET_CONNACK && w->phase == PHASE_CONNECT && !client_options(c)->username)
-        bench_fail("client %u: the broker refuses the connection: %s (0x%02x); --username and"
-                   " --password log in, --version chooses MQTT's version",
-                   c->number, text, reason);
     if (frame->type == PACKET_CONNACK && w->phase == PHASE_CONNECT)
-        bench_fail("client %u: the broker refuses the connection: %s (0x%02x)", c->number, text,
-                   reason);
+        bench_fail("client %u: the broker refuses the connection: %s (0x%02x)%s", c->number, text,
+                   reason, packet_reason_advice(reason, version));
     if (frame->type == PACKET_SUBACK)
         bench_fail("client %u: the broker refuses a subscription: %s (0x%02x); may this user"
                    " subscribe to bench/#?",

@@ -71,9 +71,13 @@ static void check_descriptors(void)
     for (uint32_t i = 0; i < load.worker_count; i++)
         if (load.workers[i].client_count > most)
             most = load.workers[i].client_count;
-    uint64_t room = limit.rlim_cur - WORKER_DESCRIPTORS;
+    uint64_t room = limit.rlim_cur > WORKER_DESCRIPTORS ? limit.rlim_cur - WORKER_DESCRIPTORS : 0;
     if (most <= room)
         return;
+    if (!room)
+        bench_fail("too few descriptors: a thread needs %u beside those of its connections, and the"
+                   " limit is %lu for each (`ulimit -Hn`)",
+                   WORKER_DESCRIPTORS, (unsigned long)limit.rlim_cur);
     if (scenario_is_flow(load.scenario) && load.crew == flow_groups(&load))
         bench_fail("too few descriptors: a group of %u connections belongs to one thread, which has"
                    " %lu (`ulimit -Hn`). Smaller groups, more of them, or a higher limit: as root,"

@@ -208,6 +208,7 @@ static void options_print(int key)
         printf("dunlin-bench %s\n", DUNLIN_VERSION);
     else
         options_print_man1();
+    bench_flush();
     exit(0);
 }
 

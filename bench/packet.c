@@ -258,36 +258,51 @@ bool packet_is_refusal(const struct frame *frame, int version)
     return reason >= 0x80 || (frame->type == PACKET_CONNACK && reason != 0);
 }
 
-const char *packet_reason_text(int reason, int version)
+struct reason_row {
+    uint8_t v3, v5;
+    const char *text;
+    const char *advice; /* NULL: none */
+};
+
+static const struct reason_row *reason_find(int reason, int version)
 {
-    static const struct {
-        uint8_t v3, v5;
-        const char *text;
-    } rows[] = {
-        {1, 0x84, "it does not speak this version of MQTT"},
-        {2, 0x85, "it does not like the client id"},
-        {3, 0x88, "it is not available"},
-        {4, 0x86, "user name or password are wrong"},
-        {5, 0x87, "not authorized"},
-        {0, 0x81, "malformed packet"},
-        {0, 0x82, "protocol error"},
-        {0, 0x89, "it is busy"},
-        {0, 0x8b, "it shuts down"},
-        {0, 0x8d, "keepalive time-out"},
-        {0, 0x8e, "the session was taken over"},
-        {0, 0x93, "receive maximum exceeded"},
-        {0, 0x95, "packet too large"},
-        {0, 0x97, "quota exceeded"},
-        {0, 0x9a, "it does not support retained messages"},
-        {0, 0x9b, "it does not support this QoS"},
-        {0, 0x9e, "it does not support shared subscriptions"},
-        {0, 0xa1, "it does not support subscription ids"},
-        {0, 0xa2, "it does not support wildcards"},
+    static const struct reason_row rows[] = {
+        {1, 0x84, "it does not speak this version of MQTT", "; --version chooses another"},
+        {2, 0x85, "it does not like the client id", NULL},
+        {3, 0x88, "it is not available", NULL},
+        {4, 0x86, "user name or password are wrong", "; --username and --password log in"},
+        {5, 0x87, "not authorized", "; --username and --password log in"},
+        {0, 0x81, "malformed packet", NULL},
+        {0, 0x82, "protocol error", NULL},
+        {0, 0x89, "it is busy", NULL},
+        {0, 0x8b, "it shuts down", NULL},
+        {0, 0x8d, "keepalive time-out", NULL},
+        {0, 0x8e, "the session was taken over", NULL},
+        {0, 0x93, "receive maximum exceeded", NULL},
+        {0, 0x95, "packet too large", NULL},
+        {0, 0x97, "quota exceeded", NULL},
+        {0, 0x9a, "it does not support retained messages", NULL},
+        {0, 0x9b, "it does not support this QoS", NULL},
+        {0, 0x9e, "it does not support shared subscriptions", NULL},
+        {0, 0xa1, "it does not support subscription ids", NULL},
+        {0, 0xa2, "it does not support wildcards", NULL},
     };
     for (size_t i = 0; i < ARRAY_COUNT(rows); i++)
         if (reason == (version == 5 ? rows[i].v5 : rows[i].v3) && reason)
-            return rows[i].text;
-    return "it does not say why";
+            return &rows[i];
+    return NULL;
+}
+
+const char *packet_reason_text(int reason, int version)
+{
+    const struct reason_row *row = reason_find(reason, version);
+    return row ? row->text : "it does not say why";
+}
+
+const char *packet_reason_advice(int reason, int version)
+{
+    const struct reason_row *row = reason_find(reason, version);
+    return row && row->advice ? row->advice : "";
 }
 
 /* Bytes of the value of a CONNACK property, 0 when unknown. */

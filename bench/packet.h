@@ -96,5 +96,7 @@ bool packet_is_refusal(const struct frame *frame, int version);
 uint32_t packet_receive_maximum(const struct frame *frame, int version);
 /* What a reason of CONNACK or DISCONNECT means, in a few words. */
 const char *packet_reason_text(int reason, int version);
+/* Options that help against that reason of a CONNACK, as the end of a sentence; "": none does. */
+const char *packet_reason_advice(int reason, int version);
 
 #endif

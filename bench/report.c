@@ -211,7 +211,7 @@ void report_json(const struct load *load, const struct result *r)
     if (load->options.pid && s)
         json_broker(load, r);
     printf("}\n");
-    fflush(stdout);
+    bench_flush();
 }
 
 /* ---- the table ---- */
@@ -390,5 +390,5 @@ void report_text(const struct load *load, const struct result *r)
     if (o->pid)
         print_broker(load, r);
     print_tool(load, r);
-    fflush(stdout);
+    bench_flush();
 }

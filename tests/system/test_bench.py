@@ -304,6 +304,43 @@ def test_the_broker_wants_a_login(broker):
     assert "0x87" in fails(f"pairs --clients 1 --version 5 --port {broker.port}")
 
 
+@pytest.mark.parametrize("version, code, words, others", [
+    ("3.1.1", 1, ["0x01", "--version"], ["--username"]),
+    ("3.1.1", 3, ["not available"], ["--username", "--version"]),
+    ("3.1.1", 4, ["--username"], ["--version"]),
+    ("5", 0x87, ["not authorized", "--username"], ["--version"]),
+    ("5", 0x97, ["quota exceeded"], ["--username", "--version"]),
+])
+def test_advice_is_of_the_reason_of_a_refusal(version, code, words, others):
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        def refuse():
+            peer = s.accept()[0]
+            peer.recv(100)
+            peer.sendall(bytes([0x20, 3, 0, code, 0] if version == "5" else [0x20, 2, 0, code]))
+            peer.recv(100)
+        thread = threading.Thread(target=refuse, daemon=True)
+        thread.start()
+        said = fails(f"connect --clients 1 --version {version} --port {s.getsockname()[1]}")
+        thread.join()
+    assert all(word in said for word in words) and not any(word in said for word in others), said
+
+
+@pytest.mark.parametrize("arguments", ["", "--json", "--help"])
+def test_a_report_that_cannot_be_written_is_a_failure(broker, arguments):
+    command = f"connect --clients 1 --port {broker.port} --seconds 0.1 --warmup 0 {arguments}"
+    with open("/dev/full", "w", encoding="ascii") as full:
+        done = subprocess.run([TOOL, *command.split()], stdin=subprocess.DEVNULL, stdout=full,
+                              stderr=subprocess.PIPE, text=True, timeout=END_S)
+    assert done.returncode == 1 and "No space left" in done.stderr
+
+
+def test_a_limit_of_descriptors_that_leaves_room_for_no_connection():
+    def few():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))
+    done = run_tool("connect --clients 2", preexec_fn=few)
+    assert done.returncode == 1 and "too few descriptors" in done.stderr and "is 20 " in done.stderr
+
+
 def test_the_listener_is_not_for_websocket(broker):
     said = fails(f"pairs --clients 1 --websocket --port {broker.port}")
     assert "WebSocket listener" in said and "without --websocket" in said
