@@ -9,7 +9,7 @@
  *   client.c     one connection: opening, reading, framing, one write per turn
  *   flow.c       pairs, fanin, fanout, shared, telemetry, witnesses
  *   hold.c       connect, ping, storm                   scale.c churn.c retained.c subscribe.c
- *   packet.c  websocket.c  histogram.c  sequence.c  process.c  broker_sys.c  base.c
+ *   packet.c  websocket.c  histogram.c  pace.c  sequence.c  process.c  broker_sys.c  base.c
  *                                                                    know nothing of these
  *
  * Threads: the main thread gives orders (`load.order`) and sums counters; each worker owns its
@@ -25,6 +25,7 @@
 
 #include "bench/histogram.h"
 #include "bench/options.h"
+#include "bench/pace.h"
 #include "bench/packet.h"
 #include "bench/sequence.h"
 #include "bench/websocket.h"
@@ -80,23 +81,6 @@ static inline uint64_t count_get(const _Atomic uint64_t *counter)
 {
     return atomic_load_explicit((_Atomic uint64_t *)counter, memory_order_relaxed);
 }
-
-/* ---- pace ---- */
-
-/* When the next of a series is due, whatever became of those before it. */
-struct pace {
-    uint64_t start_ns; /* 0: not started */
-    uint64_t count;
-    double per_second; /* 0: no pace */
-};
-
-static inline uint64_t pace_due_ns(const struct pace *p)
-{
-    return p->start_ns + (uint64_t)((double)p->count * (double)SECOND_NS / p->per_second);
-}
-
-/* How many are due before `end_ns` and have not had their turn. */
-uint64_t pace_behind(const struct pace *p, uint64_t end_ns);
 
 /* ---- clients ---- */
 

@@ -79,19 +79,6 @@ static uint32_t worker_opening_max(const struct worker *w)
     return all ? UINT32_MAX : o->opening;
 }
 
-uint64_t pace_behind(const struct pace *p, uint64_t end_ns)
-{
-    struct pace last = *p;
-    if (!p->start_ns || p->per_second == 0 || pace_due_ns(p) >= end_ns)
-        return 0;
-    last.count = (uint64_t)((double)(end_ns - p->start_ns) * p->per_second / (double)SECOND_NS);
-    while (last.count > p->count && pace_due_ns(&last) >= end_ns)
-        last.count--;
-    while (pace_due_ns(&last) < end_ns)
-        last.count++;
-    return last.count - p->count;
-}
-
 /* Whether the next connection is due; *since_ns is when it was to begin. */
 static bool worker_open_due(struct worker *w, uint64_t *since_ns)
 {
