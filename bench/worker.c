@@ -263,6 +263,7 @@ static void worker_turn(struct worker *w, struct epoll_event *events)
         nanosleep(&gather, NULL);
     int count = worker_wait(w, events);
     w->now_ns = bench_clock_ns();
+    worker_obey(w); /* before what others have sent since: it may be of a step that has begun */
     for (int i = 0; i < count; i++)
         client_event(events[i].data.ptr, events[i].events);
     worker_flush(w);
