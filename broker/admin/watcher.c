@@ -134,8 +134,10 @@ void watcher_subscribed(struct worker *worker, struct session *session, struct s
     if (watcher && (kind == SESSIONS_ONE ? lookup_start(watcher, filter, subscriber)
                                          : walk_start(watcher, filter, subscriber)))
         return;
-    log_line(LOG_WARNING_, "Client %.*s gets no documents for %.*s: no memory.",
-             SLICE_ARG(session_id(session)), SLICE_ARG(filter));
+    char address[CONNECTION_ADDRESS_BYTES];
+    log_line(LOG_WARNING_, "Client %.*s (%s) gets no documents for %.*s: no memory.",
+             SLICE_ARG(session_id(session)), connection_address(session->sink, address),
+             SLICE_ARG(filter));
 }
 
 void watcher_unsubscribed(struct worker *worker, struct session *session, struct slice filter)

@@ -52,6 +52,11 @@ static inline bool deliver_has_more(const struct session *session)
 void deliver_drained(struct worker *worker, struct connection *connection);
 /* Sends one slice of it. */
 void deliver_slice(struct worker *worker, struct connection *connection);
+/* Whether a message of this QoS is kept for sessions that are away, as far as their subscription lets it. */
+static inline bool deliver_is_kept(const struct config *config, uint8_t qos)
+{
+    return qos > 0 || config->queue_qos0_messages || config->upgrade_outgoing_qos;
+}
 /* True when a QoS 1 or 2 message could be sent at once. */
 bool deliver_window_is_open(struct worker *worker, struct session *session);
 /* Tells the routing index whether this session can take messages now (share groups ask). */

@@ -64,7 +64,7 @@ static bool hand_over(struct give_up *give_up, const struct delivery *delivery)
     struct index_query query = {
         .reactor = worker->reactor->index,
         .share_policy = broker_config(worker->broker)->share_policy,
-        .qos = delivery->message->qos,
+        .is_kept = deliver_is_kept(broker_config(worker->broker), delivery->message->qos),
         .only_ready = !give_up->is_end,
         .not_slot = give_up->session->slot,
     };

@@ -227,7 +227,7 @@ static void share_again(struct worker *worker, struct publication *publication, 
     struct index_query query = {
         .reactor = worker->reactor->index,
         .share_policy = broker_config(broker)->share_policy,
-        .qos = publication->qos,
+        .is_kept = deliver_is_kept(broker_config(broker), publication->qos),
         .not_slot = not_slot,
     };
     struct index_match match;
@@ -368,7 +368,7 @@ uint32_t publish_message(struct worker *worker, struct connection *by,
     struct index_query query = {
         .reactor = worker->reactor->index,
         .share_policy = config->share_policy,
-        .qos = publication->qos,
+        .is_kept = deliver_is_kept(config, publication->qos),
         .recent = &worker->recent,
         .levels_min = publication->flags & MESSAGE_ADMIN_ONLY ? ADMIN_LEVELS_MIN : 0,
     };

@@ -132,7 +132,7 @@ void index_matches_fini(struct index_matches *matches);
 struct index_query {
     uint32_t reactor;            /* index of the asking reactor: its round-robin counters */
     uint8_t share_policy;        /* enum config_share_policy */
-    uint8_t qos;                 /* of the message: offline members get QoS > 0 only */
+    bool is_kept;                /* by members that are away; otherwise they get nothing */
     bool only_ready;             /* nobody but members that are SLOT_READY */
     uint32_t not_slot;           /* a member to leave out (hands its messages over), 0: none */
     struct index_recent *recent; /* of the asking reactor; NULL: nothing is remembered */

@@ -205,7 +205,7 @@ static enum share_rank member_rank(const struct share_choice *choice, index_subs
         return RANK_NONE;
     if (ready == SLOT_BUSY)
         return query->share_policy == SHARE_HASH_TOPIC ? RANK_READY : RANK_BUSY;
-    if (query->qos == 0)
+    if (!query->is_kept)
         return RANK_NONE;
     return index_subscriber_qos(member) > 0 ? RANK_OFFLINE : RANK_OFFLINE_QOS0;
 }

@@ -108,7 +108,7 @@ static uint32_t index_work(struct index *index, struct epoch_participant *me)
             failed += err != ERR_OK;
         }
     }
-    struct index_query query = {.qos = 1};
+    struct index_query query = {.is_kept = true};
     failed += index_match(index, SLICE_LIT("a"), &query, &matches) != ERR_OK;
     index_check(index);
     for (uint32_t i = 0; i < SUBSCRIBERS; i++)

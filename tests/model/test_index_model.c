@@ -206,7 +206,7 @@ static void match_topic(struct model *m, const char *topic)
 {
     uint32_t groups[SUBSCRIPTIONS_MAX], group_count = 0;
     struct index_query query = {
-        .qos = 1, .share_policy = (uint8_t)random_below(m, 3), .recent = &m->recent};
+        .is_kept = true, .share_policy = (uint8_t)random_below(m, 3), .recent = &m->recent};
     assert_int_equal(index_match(m->index, slice_str(topic), &query, &m->matches), ERR_OK);
     for (uint32_t i = 0; i < SUBSCRIPTIONS_MAX; i++) {
         struct model_subscription *s = &m->subscriptions[i];

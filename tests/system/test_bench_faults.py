@@ -91,7 +91,8 @@ def test_cycles_whose_message_is_lost_are_given_up_and_others_follow(spoil, opti
 
 def test_a_cycle_does_not_reach_the_one_before_it_that_the_broker_has_not_seen_end(spoil):
     result, tenths = spoil(PUBLISH, Faulty.keep, "churn --clients 2", status=0, late=0.05)
-    assert not wrong(result) and tenths == result["sent"] // EVERY > 0
+    # At the end each of the two may send one more that is not counted.
+    assert not wrong(result) and tenths in (result["sent"] // EVERY, (result["sent"] + 2) // EVERY)
 
 
 @pytest.mark.parametrize("arguments, step", [("scale --clients 100 --rate 0", "messages"),

@@ -273,6 +273,29 @@ static void overlapping_subscriptions_give_a_copy_each_by_default(void **state)
     harness_free(h);
 }
 
+/* What a session keeps of a plain subscription it also keeps as the only member of a group. */
+static void qos0_is_kept_for_a_group_whose_members_are_away_where_a_session_keeps_it(void **state)
+{
+    static const char *const directives[] = {"queue_qos0_messages true\n",
+                                             "upgrade_outgoing_qos true\n", ""};
+    (void)state;
+    for (uint32_t i = 0; i < 3; i++) {
+        struct harness *h = harness_new(1, directives[i]);
+        struct client *s = client_of(h, 0, "S", NEVER), *p = client_of(h, 0, "P", 0);
+        client_subscribe(s, "$share/g/t", 1);
+        client_drop(s);
+        harness_settle(h);
+        publish_numbers(p, 1, 3, 0);
+        harness_settle(h);
+        s = client_coming_back(h, 0, "S", NEVER);
+        harness_settle(h);
+        client_expect(s, PACKET_CONNACK);
+        expect_numbers(s, 1, i < 2 ? 3 : 0);
+        assert_int_equal(harness_dropped(h, DROP_NO_SHARED_MEMBER), i < 2 ? 0 : 3);
+        harness_free(h);
+    }
+}
+
 /* ---- memory_limit ---- */
 
 /* A publisher that fills the memory waits; when there is room it goes on, and nothing that was
@@ -574,6 +597,7 @@ int main(void)
         cmocka_unit_test(publishers_wait_for_memory_and_go_on),
         cmocka_unit_test(one_read_that_takes_long_is_worked_off_in_slices),
         cmocka_unit_test(publications_beyond_the_memory_limit_are_refused_and_counted),
+        cmocka_unit_test(qos0_is_kept_for_a_group_whose_members_are_away_where_a_session_keeps_it),
         cmocka_unit_test(one_message_to_many_stays_within_the_memory_limit),
         cmocka_unit_test(messages_that_are_dropped_take_no_memory_that_is_short),
         cmocka_unit_test(a_session_that_goes_keeps_no_room_for_messages_that_it_had),

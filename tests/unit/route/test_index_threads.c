@@ -63,7 +63,8 @@ static void crowd_toggle(struct crowd *crowd, struct epoch_participant *me)
 static void crowd_match(struct crowd *crowd, struct index_matches *matches)
 {
     struct slice topic = slice_str(topics[crowd_below(crowd, ARRAY_COUNT(topics))]);
-    struct index_query query = {.reactor = crowd->number, .qos = 1, .recent = &crowd->recent};
+    struct index_query query = {
+        .reactor = crowd->number, .is_kept = true, .recent = &crowd->recent};
     struct index_match chosen;
     bool found[ARRAY_COUNT(filters) + 1] = {false};
     query.share_policy = (uint8_t)crowd_below(crowd, 3);

@@ -65,7 +65,7 @@ static void offline_members_queue_in_turn_but_get_no_qos_0(void **state)
         counts[rig_match_one(rig, "a")]++;
     for (uint32_t i = 0; i < 3; i++)
         assert_int_equal(counts[slots[i]], 10);
-    rig->query.qos = 0;
+    rig->query.is_kept = false;
     assert_int_equal(rig_match(rig, "a"), 0);
     assert_int_equal(rig->matches.dropped_groups, 1);
 }
@@ -209,7 +209,7 @@ static void a_crowd_can_join_and_leave_and_is_asked_in_bounded_steps(void **stat
         set_ready(rig, slots[i], SLOT_OFFLINE);
         places[i] = rig_add(rig, slots[i], "$share/g/a");
     }
-    rig->query.qos = 0;
+    rig->query.is_kept = false;
     set_ready(rig, slots[30000], SLOT_READY);
     uint32_t asked = 0;
     while (rig_match(rig, "a") == 0)

@@ -33,7 +33,7 @@ static inline int rig_setup(void **state)
     epoch_domain_init(&rig->domain);
     rig->me = epoch_join(&rig->domain, NULL);
     rig->index = index_new(8, &rig->slots, 3);
-    rig->query.qos = 1;
+    rig->query.is_kept = true;
     *state = rig;
     return 0;
 }
