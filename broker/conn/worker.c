@@ -142,15 +142,16 @@ static void worker_reap(struct reactor *reactor)
 static void worker_start(struct reactor *reactor)
 {
     struct broker *broker = worker_of(reactor)->broker;
-    for (uint32_t i = 0; reactor->group->has_private_descriptors && i < broker->group->count; i++) {
+    if (!reactor->group->has_private_descriptors)
+        return;
+    for (uint32_t i = 0; i < broker->group->count; i++) {
         const struct worker *other = &broker->workers[i];
         for (uint32_t l = 0; i != reactor->index && l < other->listener_count; l++) {
             if (other->listeners[l].io.fd >= 0)
                 close(other->listeners[l].io.fd);
-            if (other->listeners[l].spare_fd >= 0)
-                close(other->listeners[l].spare_fd);
         }
     }
+    listener_own_spares(reactor);
 }
 
 const struct reactor_hooks worker_hooks = {

@@ -1,10 +1,8 @@
 /*
- * listener.c: sockets that accept.
+ * listener.c: sockets that accept: opening and closing them.
  *
  *   open:    addresses of the name -> socket, options, bind, listen -> epoll
- *   accept:  a loop of LISTENER_ACCEPTS_PER_TURN; what accept4 can say falls in five classes:
- *            none left | passed over | descriptors | memory | (anything else: as memory)
- *   errors:  armed --EMFILE--> disarmed for a second --tick--> armed
+ *   accept:  listener_accept.c
  *
  * A port that another program has: SO_REUSEPORT would let a second broker of the same user share it
  * silently. So the first of our sockets for a listener tries the address without SO_REUSEPORT
@@ -12,12 +10,9 @@
  *
  * Invariants: is_armed says whether epoll waits for EPOLLIN; rearm_tick != 0 only while an error
  * keeps the listener disarmed.
- * Threads: one reactor; opening takes a mutex, because the first one has to be first. A burst of
- * errors is everybody's, so that it is logged once: an atomic in the group.
- * Cost: one accept4 for each connection and one that says EAGAIN.
+ * Threads: one reactor; opening takes a mutex, because the first one has to be first.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -31,16 +26,11 @@
 #include <unistd.h>
 
 #include "base/assert.h"
-#include "base/clock.h"
 #include "runtime/listener.h"
+#include "runtime/listener_accept.h"
 #include "runtime/listener_options.h"
 #include "runtime/listener_unix.h"
-#include "runtime/log.h"
 
-#define ACCEPTS_PER_LOOK 8                      /* between two looks at the clock */
-#define ACCEPT_SHARE 3                          /* of a turn's time for reading */
-#define REARM_TICKS (1000 / TIMING_TICK_MS + 1) /* a full second, wherever in a tick it begins */
-#define BURST_TICKS (10000 / TIMING_TICK_MS)
 #define NAME_ADDRESSES_MAX 16u
 
 /* One attempt to open: where, and what went wrong. */
@@ -101,17 +91,19 @@ static const char *advice_for(int error)
     return "look at the listener directive and what stands in its section";
 }
 
-static void describe(const struct config_listener *config, uint16_t port, char *text, size_t bytes)
+void listener_describe(const struct config_listener *config, uint16_t port,
+                       char text[LISTENER_WHERE_BYTES])
 {
-    snprintf(text, bytes, "port %u on %s%s%s", port, config->address ? config->address : "*",
+    snprintf(text, LISTENER_WHERE_BYTES, "port %u on %s%s%s", port,
+             config->address ? config->address : "*",
              config->bind_interface ? " at interface " : "",
              config->bind_interface ? config->bind_interface : "");
 }
 
 static enum err explain(const struct opening *opening, char **error)
 {
-    char where[512];
-    describe(opening->config, opening->port, where, sizeof where);
+    char where[LISTENER_WHERE_BYTES];
+    listener_describe(opening->config, opening->port, where);
     if (asprintf(error, "cannot listen on %s: %s: %s (%s)", where, opening->step,
                  strerror(opening->error), advice_for(opening->error)) < 0)
         *error = NULL;
@@ -277,46 +269,40 @@ static enum err open_unix(struct listener *listener, uint16_t reactor_index, cha
 
 /* ---- life ---- */
 
-static int spare_open(void)
-{
-    return open("/dev/null", O_RDONLY | O_CLOEXEC);
-}
-
 enum err listener_open(struct listener *listener, struct reactor *reactor,
                        const struct config_listener *config, uint16_t index, char **error)
 {
     *error = NULL;
     listener->config = config;
     listener->index = index;
-    listener->is_armed = listener->is_nodelay = false;
+    listener->is_armed = listener->is_nodelay = listener->is_refusing = false;
     listener->rearm_tick = 0;
-    listener->io.fd = listener->spare_fd = -1;
+    listener->io.fd = -1;
     enum err err = is_unix(listener) ? open_unix(listener, reactor->index, error)
                                      : open_shared(listener, reactor->index, error);
     if (err || listener->io.fd < 0)
         return err;
-    listener->spare_fd = spare_open();
     if (!reactor_io_add(reactor, &listener->io, EPOLLIN)) {
         listener->is_armed = true;
+        listener_spare_add(reactor);
         return ERR_OK;
     }
     struct opening opening = {
         .config = config, .port = config->port, .step = "epoll", .error = errno};
+    if (is_unix(listener))
+        listener_unix_remove(config->address, &listener->file);
     close(listener->io.fd);
     listener->io.fd = -1;
-    listener_close(listener, reactor);
     return explain(&opening, error);
 }
 
 void listener_close(struct listener *listener, struct reactor *reactor)
 {
-    if (listener->spare_fd >= 0)
-        close(listener->spare_fd);
-    listener->spare_fd = -1;
     listener->is_armed = false;
     listener->rearm_tick = 0;
     if (listener->io.fd < 0)
         return;
+    listener_spare_remove(reactor);
     reactor_io_remove(reactor, &listener->io);
     if (is_unix(listener)) /* while it is open: no other file can have its inode */
         listener_unix_remove(listener->config->address, &listener->file);
@@ -366,157 +352,4 @@ uint64_t listener_raise_descriptors(void)
         return 0;
     struct rlimit raised = {.rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max};
     return setrlimit(RLIMIT_NOFILE, &raised) == 0 ? raised.rlim_cur : limit.rlim_cur;
-}
-
-/* ---- accepting ---- */
-
-enum accept_class { ACCEPT_NONE_LEFT, ACCEPT_PASSED_OVER, ACCEPT_DESCRIPTORS, ACCEPT_MEMORY };
-
-/* accept(2): on Linux, errors of the network that wait on the new socket come out here as well. */
-static enum accept_class classify(int error)
-{
-    static const int passed_over[] = {EINTR,      ECONNABORTED, EPROTO,      EPERM,
-                                      ENETDOWN,   ENOPROTOOPT,  EHOSTDOWN,   ENONET,
-                                      EOPNOTSUPP, EHOSTUNREACH, ENETUNREACH, ETIMEDOUT};
-    if (error == EAGAIN || error == EWOULDBLOCK)
-        return ACCEPT_NONE_LEFT;
-    for (size_t i = 0; i < ARRAY_COUNT(passed_over); i++) {
-        if (error == passed_over[i])
-            return ACCEPT_PASSED_OVER;
-    }
-    return error == EMFILE || error == ENFILE ? ACCEPT_DESCRIPTORS : ACCEPT_MEMORY;
-}
-
-static void log_exhausted(const struct listener *listener, bool is_private, int error)
-{
-    struct rlimit limit = {0};
-    char where[512];
-    uint16_t port = listener->config->port;
-    if (listener->port_shared)
-        port = atomic_load_explicit(listener->port_shared, memory_order_relaxed);
-    describe(listener->config, port, where, sizeof where);
-    getrlimit(RLIMIT_NOFILE, &limit);
-    if (error == EMFILE)
-        log_line(LOG_ERROR,
-                 "Connections to %s are refused: all %llu descriptors of %s are in use. Raise the "
-                 "limit of open files (ulimit -n, or LimitNOFILE in the unit file)%s.",
-                 where, (unsigned long long)limit.rlim_cur,
-                 is_private ? "a reactor" : "this process",
-                 is_private ? ", or configure more reactors" : "");
-    else if (error == ENFILE)
-        log_line(LOG_ERROR,
-                 "Connections to %s are refused: all descriptors of the system are in use. Raise "
-                 "the limit (sysctl fs.file-max).",
-                 where);
-    else
-        log_line(
-            LOG_ERROR,
-            "Connections to %s are refused: %s. Lower max_connections or memory_limit, or give "
-            "the machine more memory.",
-            where, strerror(error));
-}
-
-/* Takes the connection that met the limit with the spare descriptor and closes it. */
-static void refuse_with_spare(struct listener *listener)
-{
-    if (listener->spare_fd < 0)
-        return;
-    close(listener->spare_fd);
-    int fd = accept4(listener->io.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd >= 0)
-        close(fd);
-    listener->spare_fd = spare_open();
-}
-
-/* Whether no reactor of the group met such an error in the last ten seconds; the exchange lets one
-   of several that meet it at once have the word. */
-static bool burst_begins(const struct reactor *reactor, bool is_descriptors)
-{
-    uint32_t over_tick =
-        atomic_exchange_explicit(&reactor->group->accept_quiet_ticks[is_descriptors],
-                                 reactor->now_tick + BURST_TICKS, memory_order_relaxed);
-    return reactor->now_tick >= over_tick;
-}
-
-static void accept_exhausted(struct listener *listener, struct reactor *reactor, int error)
-{
-    bool is_descriptors = classify(error) == ACCEPT_DESCRIPTORS;
-    metric_add(reactor->metrics, is_descriptors ? METRIC_ACCEPT_DESCRIPTORS : METRIC_ACCEPT_MEMORY,
-               1);
-    if (burst_begins(reactor, is_descriptors))
-        log_exhausted(listener, reactor->group->has_private_descriptors, error);
-    if (is_descriptors)
-        refuse_with_spare(listener);
-    listener_disarm(listener, reactor);
-    listener->rearm_tick = reactor->now_tick + REARM_TICKS;
-}
-
-/* An IPv4 peer of a socket for both families, as IPv4. */
-static void unmap_peer(struct sockaddr_storage *peer)
-{
-    struct sockaddr_in6 v6;
-    memcpy(&v6, peer, sizeof v6);
-    if (v6.sin6_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr))
-        return;
-    struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = v6.sin6_port};
-    memcpy(&v4.sin_addr, &v6.sin6_addr.s6_addr[12], sizeof v4.sin_addr);
-    memcpy(peer, &v4, sizeof v4);
-}
-
-/* Accepts one connection; false when the loop is over for this turn. */
-static bool accept_one(struct listener *listener, struct reactor *reactor)
-{
-    struct sockaddr_storage peer = {0};
-    socklen_t bytes = sizeof peer;
-    int fd =
-        accept4(listener->io.fd, (struct sockaddr *)&peer, &bytes, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd >= 0) {
-        unmap_peer(&peer);
-        metric_add(reactor->metrics, METRIC_SOCKETS_ACCEPTED, 1);
-        listener->on_accept(reactor, listener, fd, (struct sockaddr *)&peer);
-        return true;
-    }
-    int error = errno;
-    enum accept_class class = classify(error);
-    if (class == ACCEPT_PASSED_OVER)
-        metric_add(reactor->metrics, METRIC_ACCEPT_ERRORS, 1);
-    else if (class != ACCEPT_NONE_LEFT)
-        accept_exhausted(listener, reactor, error);
-    return class == ACCEPT_PASSED_OVER;
-}
-
-void listener_ready(struct reactor *reactor, struct io *io, uint32_t events)
-{
-    struct listener *listener = CONTAINER_OF(io, struct listener, io);
-    uint64_t until_ns = clock_real_ns() + reactor->group->read_budget_ns / ACCEPT_SHARE;
-    (void)events;
-    if (until_ns > reactor->read_until_ns)
-        until_ns = reactor->read_until_ns;
-    for (uint32_t i = 0; i < LISTENER_ACCEPTS_PER_TURN && listener->is_armed; i++) {
-        if (!accept_one(listener, reactor))
-            return;
-        if (i % ACCEPTS_PER_LOOK == ACCEPTS_PER_LOOK - 1 &&
-            (reactor->is_crowded || clock_real_ns() > until_ns))
-            return; /* in a storm those who are in have their turn too; the rest waits in order */
-    }
-}
-
-static bool descriptor_is_free(struct listener *listener)
-{
-    int fd = spare_open();
-    if (fd < 0)
-        return false;
-    if (listener->spare_fd < 0)
-        listener->spare_fd = fd; /* lost in refuse_with_spare() to somebody faster */
-    else
-        close(fd);
-    return true;
-}
-
-void listener_tick(struct listener *listener, struct reactor *reactor)
-{
-    if (listener->rearm_tick == 0)
-        return;
-    if (reactor->now_tick >= listener->rearm_tick || descriptor_is_free(listener))
-        listener_arm(listener, reactor);
 }

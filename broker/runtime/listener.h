@@ -2,10 +2,12 @@
  * listener.h: sockets that accept. One per reactor for each configured listener (SO_REUSEPORT), so
  * no core waits for another and the kernel spreads connections.
  *
- * Descriptor exhaustion: the first EMFILE/ENFILE of a burst is logged with the limit and how to
- * raise it, counted, the connection that met it is accepted with a spare descriptor and closed (so
- * that it is not left hanging), and the listener is disarmed until descriptors are free again or a
- * second has passed. No spinning, no silence. The same without the spare for ENOMEM and ENOBUFS.
+ * Descriptor exhaustion: whoever comes is accepted in the place of a spare descriptor, of which the table has one
+ * for each listener, and closed, so
+ * that nobody is left hanging: half a second after the first EMFILE/ENFILE, from then on whenever
+ * somebody waits, at most once each half second, until a descriptor is free again. Each is counted;
+ * the first of a burst is logged with the limit and how to raise it. For ENOMEM and ENOBUFS accepting
+ * rests for half a second instead. No spinning, no silence.
  * A burst is over after ten seconds in which no reactor met such an error: the limits are those of
  * the process (with private tables the same number for each), so the first of all its listeners says
  * it, the others count.
@@ -51,8 +53,8 @@ struct listener {
     uint16_t index;                         /* of the config's listener */
     bool is_armed;
     bool is_nodelay;     /* accepted sockets have TCP_NODELAY, which they inherit */
+    bool is_refusing;    /* since the last tick: the table of descriptors is full */
     uint32_t rearm_tick; /* 0: not disarmed by an error */
-    int spare_fd;
     struct listener_file file; /* of an open Unix socket */
     /* The port that the first of the reactors' sockets got, shared by all of them; 0 before. It is
        how they find each other when config->port is 0 (tests: the kernel chooses, unless the
@@ -78,8 +80,10 @@ enum err listener_open(struct listener *listener, struct reactor *reactor,
                        const struct config_listener *config, uint16_t index, char **error) MUST_USE;
 /* The io handler for listeners' kind. */
 void listener_ready(struct reactor *reactor, struct io *io, uint32_t events);
-/* Called every tick (reactor's on_tick): re-arms after errors. */
+/* Called every tick (reactor's on_tick): re-arms after errors, and ends or begins to refuse. */
 void listener_tick(struct listener *listener, struct reactor *reactor);
+/* For a reactor that has a table of descriptors of its own, on its thread before its first turn. */
+void listener_own_spares(struct reactor *reactor);
 /* Whether Nagle's algorithm is off for connections accepted from now on. No call to the system when
    that is so already; no effect on Unix sockets. */
 void listener_set_nodelay(struct listener *listener, bool is_nodelay);

@@ -80,6 +80,16 @@ struct reactor_heap {
     void (*expired)(void *reactor, uint32_t handle);
 };
 
+#define TABLE_SPARES_MAX 16u
+
+/* What listener_accept.c knows of a table of descriptors. All but `error` goes with a lock. */
+struct descriptor_table {
+    _Atomic int error;  /* 0, or why no descriptor could be had at last: EMFILE, ENFILE */
+    uint32_t listeners; /* each has a spare, up to TABLE_SPARES_MAX */
+    uint32_t spare_count;
+    int spares[TABLE_SPARES_MAX];
+};
+
 struct reactor {
     uint16_t index;
     int epoll_fd;
@@ -88,8 +98,8 @@ struct reactor {
     uint32_t now_s;         /* now_ms / 1000 */
     uint64_t clock_ns;      /* clock_real_ns() at the start of this turn, or the end of the last */
     uint64_t read_until_ns; /* clock_real_ns(): reading goes on no longer in this turn */
-    bool is_crowded;        /* newcomers wait for their turn: listeners accept few (listener.c) */
-    bool has_more_work;     /* set by anyone during the turn: do not sleep before the next */
+    bool is_crowded; /* newcomers wait for their turn: listeners accept few (listener_accept.c) */
+    bool has_more_work; /* set by anyone during the turn: do not sleep before the next */
     struct reactor_group *group;
     void *app;            /* the app's part of this reactor */
     uint8_t *read_buffer; /* REACTOR_READ_BYTES; valid during one read handler */
@@ -107,6 +117,7 @@ struct reactor {
     bool has_deferred;     /* memory waits for a grace period: sleep only shortly */
     bool is_started;
     pthread_t thread;
+    struct descriptor_table table; /* of all reactors that share one: at reactor 0 */
 };
 
 struct reactor_group {
@@ -123,7 +134,8 @@ struct reactor_group {
     bool has_private_descriptors; /* set before the start: each reactor has a table of its own */
     pthread_mutex_t gate;         /* held while threads are started */
     pthread_barrier_t all_ended;  /* on_stop runs when every reactor has ended its last turn */
-    _Atomic uint32_t accept_quiet_ticks[2]; /* listener.c: bursts of refusals are over then */
+    _Atomic uint32_t
+        accept_quiet_ticks[2]; /* listener_accept.c: bursts of refusals are over then */
     _Alignas(64) _Atomic int32_t congested; /* inboxes with more than MAIL_CONGESTED_BYTES */
 };
 

@@ -1,9 +1,11 @@
 """reactor_descriptors: whose limit of open files it is."""
 
+import concurrent.futures
 import glob
 import os
 import resource
 import signal
+import socket
 import time
 
 import pytest
@@ -39,6 +41,49 @@ def test_shared_tables_hold_no_more_than_the_limit():
     assert len(connect_many(target, 120)) < LIMIT
     target.wait_log("ulimit -n")
     assert f"all {LIMIT} descriptors of this process are in use" in target.log()
+    target.abandon()
+
+
+def fill(target):
+    """Connects until everybody is refused, whichever table they come to."""
+    resource.prlimit(target.process.pid, resource.RLIMIT_NOFILE, (LIMIT, LIMIT))
+    some, rounds = [], 0
+
+    def connect(client_id):
+        try:
+            return clients.Client(target.address, client_id)
+        except (AssertionError, OSError):
+            return None
+    with concurrent.futures.ThreadPoolExecutor(40) as pool:
+        while True:
+            rounds += 1
+            more = [c for c in pool.map(connect, [f"r{rounds}-{i}" for i in range(40)]) if c]
+            if not more:
+                return some
+            some += more
+
+
+def is_closed(s):
+    s.settimeout(clients.WAIT_S)
+    try:
+        return s.recv(1) == b""
+    except ConnectionError:
+        return True
+    except TimeoutError:
+        return False
+
+
+@pytest.mark.parametrize("tables", ["shared", pytest.param("private", marks=not_under_tsan)])
+def test_with_full_tables_whoever_comes_is_refused_and_nobody_hangs(tables):
+    target = start(reactor_descriptors=tables)
+    some = fill(target)
+    for _ in range(3):  # spares are used again and again
+        late = [socket.create_connection(target.address) for _ in range(40)]
+        assert [s for s in late if not is_closed(s)] == []
+    some[0].subscribe("a")
+    some[1].publish("a", "x", 1)
+    some[0].expect_publish("a", "x")
+    assert target.log().count("are refused") == 1
     target.abandon()
 
 

@@ -62,7 +62,6 @@ static int set_up(void **state)
     for (uint32_t i = 0; i < REACTORS; i++) {
         f->group->reactors[i].app = &f->accepted[i];
         f->listeners[i] = (struct listener){.io = {.fd = -1, .kind = KIND_LISTENER},
-                                            .spare_fd = -1,
                                             .on_accept = on_accept,
                                             .port_shared = &f->port};
     }
@@ -611,6 +610,17 @@ static void turn_until_exhausted(struct fixture *f, uint32_t i)
     CHECK(!f->listeners[i].is_armed && f->listeners[i].rearm_tick);
 }
 
+/* The next tick of a reactor, and turns until nobody waits at its listener. */
+static void tick_and_refuse(struct fixture *f, uint32_t i)
+{
+    struct reactor *reactor = &f->group->reactors[i];
+    clock_turn_ms(TIMING_TICK_MS);
+    reactor_turn(reactor, 0);
+    listener_tick(&f->listeners[i], reactor);
+    CHECK(f->listeners[i].is_armed);
+    turn_until_exhausted(f, i);
+}
+
 /* Turns reactor 0 with its ticks for a while of real time; returns the turns. */
 static uint32_t turn_for_ms(struct fixture *f, uint64_t ms)
 {
@@ -626,11 +636,11 @@ static uint32_t turn_for_ms(struct fixture *f, uint64_t ms)
     return turns;
 }
 
-static uint32_t clients_closed(const int *clients)
+static uint32_t clients_closed(const int *clients, uint32_t count)
 {
     uint32_t closed = 0;
     char byte;
-    for (uint32_t i = 0; i < CLIENTS; i++)
+    for (uint32_t i = 0; i < count; i++)
         closed += recv(clients[i], &byte, 1, MSG_DONTWAIT) == 0;
     return closed;
 }
@@ -648,12 +658,19 @@ static uint32_t count_lines(int fd)
     return lines;
 }
 
+static void limit_descriptors(rlim_t count)
+{
+    struct rlimit limit;
+    CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    limit.rlim_cur = count;
+    CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+}
+
 static void leave_descriptors(uint32_t count)
 {
     int lowest = open("/dev/null", O_RDONLY);
-    struct rlimit limit = {.rlim_cur = (rlim_t)lowest + count, .rlim_max = (rlim_t)lowest + count};
     close(lowest);
-    CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+    limit_descriptors((rlim_t)lowest + count);
 }
 
 static uint64_t cpu_us(void)
@@ -672,6 +689,11 @@ static int log_into_file(void)
     return fileno(log);
 }
 
+static uint64_t count_refused(struct fixture *f)
+{
+    return reactor_group_metric(f->group, METRIC_ACCEPT_DESCRIPTORS);
+}
+
 static void starve(struct fixture *f)
 {
     int clients[CLIENTS];
@@ -682,25 +704,83 @@ static void starve(struct fixture *f)
 
     turn_until_exhausted(f, 0);
     CHECK(f->accepted[0].count == LEFT);
-    CHECK(clients_closed(clients) == 1); /* the one that met the limit is not left hanging */
-    CHECK(reactor_group_metric(f->group, METRIC_ACCEPT_DESCRIPTORS) == 1);
+    tick_and_refuse(f, 0); /* nobody is left hanging */
+    CHECK(clients_closed(clients, CLIENTS) == CLIENTS - LEFT);
+    CHECK(count_refused(f) == CLIENTS - LEFT);
+    CHECK(count_lines(log) == 1);
     uint64_t before_us = cpu_us();
     CHECK(turn_for_ms(f, 300) < 60 && cpu_us() - before_us < 100000); /* no spinning */
-    clock_turn_ms(1500); /* tried again after a second and at most a tick: the same burst */
-    turn_for_ms(f, 50);
-    CHECK(clients_closed(clients) >= 2 && clients_closed(clients) <= 4);
-    CHECK(count_lines(log) == 1);
 
-    close_accepted(f); /* descriptors are free: taken at the next tick */
-    listener_tick(&f->listeners[0], &f->group->reactors[0]);
-    CHECK(f->listeners[0].is_armed);
-    reactor_turn(&f->group->reactors[0], 0);
-    CHECK(f->accepted[0].count == LEFT);
-    close_accepted(f);
-    clock_turn_ms(60000);
-    turn_for_ms(f, 50); /* what is left is accepted; the burst is long over */
-    CHECK(f->listeners[0].is_armed && f->listeners[0].spare_fd >= 0);
+    close_accepted(f); /* descriptors are free: taken from the next tick on */
+    clock_turn_ms(2 * TIMING_TICK_MS);
+    turn_for_ms(f, 50);
+    CHECK(f->listeners[0].is_armed && f->group->reactors[0].table.spare_count == 1);
+    limit_descriptors(1000); /* for clients to be made */
+    int late = connect_to(f->port);
+    reactor_turn(&f->group->reactors[0], 100);
+    CHECK(f->accepted[0].count == 1 && count_refused(f) == CLIENTS - LEFT);
     CHECK(count_lines(log) == 1);
+    close(late);
+}
+
+#define MANY 150u
+
+/* More than one turn refuses; what is free in the meantime is not given to those. */
+static void starve_many(struct fixture *f)
+{
+    int clients[MANY];
+    uint32_t turns = 0;
+    log_into_file();
+    CHECK(open_on(f, 0) == ERR_OK);
+    connect_many(f->port, clients, MANY);
+    leave_descriptors(0);
+    turn_until_exhausted(f, 0);
+    clock_turn_ms(TIMING_TICK_MS);
+    reactor_turn(&f->group->reactors[0], 0);
+    listener_tick(&f->listeners[0], &f->group->reactors[0]);
+    for (uint64_t before; f->listeners[0].is_armed; turns++) {
+        before = count_refused(f);
+        reactor_turn(&f->group->reactors[0], 0);
+        CHECK(count_refused(f) - before <= LISTENER_ACCEPTS_PER_TURN);
+    }
+    CHECK(turns >= 3 && clients_closed(clients, MANY) == MANY && count_refused(f) == MANY);
+}
+
+/* One of two spares is somebody else's now; the other serves both until there is room. */
+static void starve_without_one_spare(struct fixture *f)
+{
+    struct descriptor_table *table = &f->group->reactors[0].table;
+    int clients[64];
+    log_into_file();
+    CHECK(open_on(f, 0) == ERR_OK && open_on(f, 1) == ERR_OK);
+    CHECK(table->spare_count == 2);
+    connect_many(f->port, clients, ARRAY_COUNT(clients));
+    leave_descriptors(0);
+    int taken = table->spares[--table->spare_count];
+    for (uint32_t i = 0; i < REACTORS; i++) {
+        turn_until_exhausted(f, i);
+        tick_and_refuse(f, i);
+    }
+    CHECK(count_refused(f) == ARRAY_COUNT(clients) && table->spare_count == 1);
+    close(taken);
+    listener_tick(&f->listeners[0], &f->group->reactors[0]);
+    CHECK(table->spare_count == 2);
+    CHECK(atomic_load(&table->error) == EMFILE); /* that was no room for a client */
+}
+
+/* A table that is full with nobody waiting is nobody's trouble. */
+static void starve_nobody(struct fixture *f)
+{
+    int clients[LEFT];
+    int log = log_into_file();
+    CHECK(open_on(f, 0) == ERR_OK);
+    connect_many(f->port, clients, LEFT);
+    leave_descriptors(LEFT);
+    turn_until_exhausted(f, 0);
+    clock_turn_ms(TIMING_TICK_MS);
+    turn_for_ms(f, 50);
+    CHECK(f->accepted[0].count == LEFT && f->listeners[0].is_armed);
+    CHECK(count_refused(f) == 0 && count_lines(log) == 0);
 }
 
 /* Both reactors meet the limit, each on a socket of its own, 9 seconds apart, and once more. */
@@ -709,19 +789,20 @@ static void starve_both(struct fixture *f)
     int clients[64];
     int log = log_into_file();
     CHECK(open_on(f, 0) == ERR_OK && open_on(f, 1) == ERR_OK);
-    connect_many(f->port, clients, ARRAY_COUNT(clients)); /* the kernel spreads them */
-    leave_descriptors(0);
     for (uint32_t round = 0; round < 2; round++) {
+        limit_descriptors(1000);
+        connect_many(f->port, clients, ARRAY_COUNT(clients)); /* the kernel spreads them */
+        leave_descriptors(0);
         for (uint32_t i = 0; i < REACTORS; i++) {
-            turn_until_exhausted(f, i);
+            turn_until_exhausted(f, i); /* one meets it, the other is told */
+            tick_and_refuse(f, i);
             CHECK(count_lines(log) == round + 1);
             clock_turn_ms(9000);
         }
+        CHECK(count_refused(f) == (round + 1) * ARRAY_COUNT(clients));
+        close_many(clients, ARRAY_COUNT(clients));
         clock_turn_ms(9000); /* a new burst */
-        for (uint32_t i = 0; i < REACTORS; i++)
-            listener_arm(&f->listeners[i], &f->group->reactors[i]);
     }
-    CHECK(reactor_group_metric(f->group, METRIC_ACCEPT_DESCRIPTORS) == 4);
 }
 
 static void run_in_child(struct fixture *f, void (*starve_some)(struct fixture *f))
@@ -741,6 +822,21 @@ static void run_in_child(struct fixture *f, void (*starve_some)(struct fixture *
 static void lack_of_descriptors_is_logged_once_counted_and_recovered_from(void **state)
 {
     run_in_child(*state, starve);
+}
+
+static void with_a_full_table_all_who_wait_are_refused_so_many_a_turn(void **state)
+{
+    run_in_child(*state, starve_many);
+}
+
+static void a_spare_that_was_taken_is_replaced_by_that_of_another(void **state)
+{
+    run_in_child(*state, starve_without_one_spare);
+}
+
+static void a_table_that_is_just_full_refuses_nobody(void **state)
+{
+    run_in_child(*state, starve_nobody);
 }
 
 static void a_burst_that_all_reactors_meet_is_logged_once(void **state)
@@ -779,6 +875,9 @@ int main(void)
         BY_HAND(stale_socket_file_is_replaced_but_a_live_one_is_not),
         BY_HAND(a_file_that_is_no_socket_is_left_alone),
         BY_HAND(lack_of_descriptors_is_logged_once_counted_and_recovered_from),
+        BY_HAND(with_a_full_table_all_who_wait_are_refused_so_many_a_turn),
+        BY_HAND(a_spare_that_was_taken_is_replaced_by_that_of_another),
+        BY_HAND(a_table_that_is_just_full_refuses_nobody),
         BY_HAND(a_burst_that_all_reactors_meet_is_logged_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
