@@ -281,6 +281,7 @@ struct load {
     uint32_t worker_count;
     uint32_t crew; /* workers without that one */
     uint32_t client_count;
+    bool fits_one_table;   /* of descriptors: all workers could share one */
     uint32_t crew_clients; /* without the witnesses */
     uint32_t run;          /* tells this run's ids and topics from others' */
     uint64_t start_ns;

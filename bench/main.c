@@ -72,6 +72,8 @@ static void check_descriptors(void)
         if (load.workers[i].client_count > most)
             most = load.workers[i].client_count;
     uint64_t room = limit.rlim_cur > WORKER_DESCRIPTORS ? limit.rlim_cur - WORKER_DESCRIPTORS : 0;
+    load.fits_one_table =
+        load.client_count + (uint64_t)load.worker_count * WORKER_DESCRIPTORS <= limit.rlim_cur;
     if (most <= room)
         return;
     if (!room)

@@ -4,11 +4,14 @@
  *   a turn:  orders -> connections due -> the scenario's turn -> write -> wait -> read -> write
  *
  * With several workers each has a descriptor table of its own, unshare(CLONE_FILES): the limit of
- * descriptors counts per table, so N threads hold N times as many connections.
+ * descriptors counts per table, so N threads hold N times as many connections. Where that is forbidden
+ * they share one, if it is large enough.
  *
  * Owner of everything here: the worker's thread, once it runs.
  */
 #include <errno.h>
+#include <limits.h>
+#include <linux/close_range.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -271,14 +274,29 @@ static void worker_turn(struct worker *w, struct epoll_event *events)
 
 /* ---- life ---- */
 
+/* unshare() is forbidden in many containers, close_range() is not. Of unshare: errno. */
+static bool worker_leave_table(void)
+{
+    if (unshare(CLONE_FILES) == 0)
+        return true;
+    int error = errno;
+    bool has_left = close_range(UINT_MAX, UINT_MAX, CLOSE_RANGE_UNSHARE) == 0;
+    errno = error;
+    return has_left;
+}
+
 static void worker_own_descriptors(const struct worker *w)
 {
 #ifdef __SANITIZE_THREAD__
     (void)w; /* it knows one table only: equal numbers of different threads would be a race */
 #else
-    if (w->load->worker_count > 1 && unshare(CLONE_FILES))
-        bench_fail("a thread cannot have a descriptor table of its own: %s; --threads 1 needs none",
-                   strerror(errno));
+    if (w->load->worker_count > 1 && !worker_leave_table() && !w->load->fits_one_table)
+        bench_fail(
+            "a thread cannot have a descriptor table of its own: unshare(CLONE_FILES): %s; and"
+            " %u connections are too many for one. Allow unshare or close_range in the"
+            " container's seccomp profile, or raise the limit (`ulimit -Hn`) to %u",
+            strerror(errno), w->load->client_count,
+            w->load->client_count + w->load->worker_count * WORKER_DESCRIPTORS);
 #endif
 }
 

@@ -250,8 +250,14 @@ static int run(struct config *config, const struct config_args *args)
 static int test_config(const struct config *config)
 {
     const struct passwd *user;
+    char *error = NULL;
     if (!find_user(config, &user))
         return 1;
+    if (!server_may_have_tables(config, &error)) {
+        fprintf(stderr, "dunlin: %s\n", error ? error : "cannot start");
+        free(error);
+        return 1;
+    }
     printf("dunlin: the configuration is valid\n");
     return 0;
 }

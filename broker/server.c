@@ -21,6 +21,7 @@
 #include "conn/connection.h"
 #include "conn/review.h"
 #include "conn/worker.h"
+#include "runtime/descriptor_table.h"
 #include "runtime/log.h"
 
 #define DRAIN_MS 5000u
@@ -54,6 +55,19 @@ uint32_t server_reactors(const struct config *config)
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     uint32_t count = config->reactors ? config->reactors : (uint32_t)(cores > 0 ? cores : 1);
     return count < REACTORS_MAX ? count : REACTORS_MAX;
+}
+
+bool server_may_have_tables(const struct config *config, char **error)
+{
+    int refused = config->reactor_descriptors == DESCRIPTORS_PRIVATE ? descriptor_table_probe() : 0;
+    if (refused &&
+        asprintf(error,
+                 "reactor_descriptors private: a thread cannot leave the table of "
+                 "descriptors: unshare(CLONE_FILES): %s. Allow unshare or close_range in "
+                 "the container's seccomp profile, or set `reactor_descriptors shared`",
+                 strerror(refused)) < 0)
+        *error = NULL;
+    return !refused;
 }
 
 static bool is_unix(const struct config_listener *config)
@@ -200,6 +214,8 @@ static void make_tables(struct server *server)
 
 struct server *server_new(struct config *config, char **error)
 {
+    if (!server_may_have_tables(config, error))
+        return NULL;
     struct server *server = mem_must_zalloc(sizeof(*server));
     server->first_config = config;
     atomic_store(&server->broker.config, config);

@@ -15,6 +15,9 @@ struct server;
 /* How many reactors a configuration means on this machine. */
 uint32_t server_reactors(const struct config *config);
 
+/* Whether this machine allows the tables of descriptors that the configuration wants; false: *error as
+   below. */
+bool server_may_have_tables(const struct config *config, char **error);
 /* Makes everything, opens the listeners (so that a busy port is an error here), starts no thread.
    Takes `config`. NULL: *error is a line for the operator; free() it. */
 struct server *server_new(struct config *config, char **error);

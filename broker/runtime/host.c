@@ -165,6 +165,11 @@ const struct host_check host_checks[] = {
   .class = HOST_WALL, .needed = need_table, .set = HOST_SET_UNIT, .key = "LimitNOFILE",
   .why = "each session is a descriptor; without systemd: nofile in /etc/security/limits.conf; "
          "where it is fixed: reactor_descriptors private and more reactors" },
+{ .name = "tables of their own for reactors", .value = HOST_OWN_TABLES, .class = HOST_WALL,
+  .unit = HOST_YES, .is_optional = true, .needed = need_yes, .set = HOST_SET_WORDS,
+  .key = "allow unshare or close_range in the container's seccomp profile, or reactor_descriptors "
+         "shared",
+  .why = "for reactor_descriptors private" },
 { .name = "open files, soft limit", .value = HOST_NOFILE_SOFT, .class = HOST_TEST,
   .needed = need_descriptors, .set = HOST_SET_WORDS, .key = "ulimit -n $(ulimit -Hn)",
   .why = "dunlin raises its own to the hard one; load generators may not" },

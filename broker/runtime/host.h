@@ -68,6 +68,7 @@ enum host_value {
     HOST_CGROUP_PIDS,
     /* of the configuration; known only where there is a limit */
     HOST_BACKLOG,
+    HOST_OWN_TABLES, /* 1: each reactor may have a table of descriptors, 0: not */
     HOST_DEAD_PEERS, /* 1: clients that ask for no keepalive are missed all the same, 0: not */
     HOST_MAX_CONNECTIONS,
     HOST_MAX_CLIENTS,

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "runtime/descriptor_table.h"
 #include "runtime/netstat.h"
 
 #define FILE_BYTES 16384u
@@ -322,6 +323,8 @@ void host_add_config(struct host *host, const struct config *config, uint32_t re
         is_missed &= listener->tcp_keepalive_s > 0;
     }
     set(host, HOST_BACKLOG, backlog);
+    if (config->reactor_descriptors == DESCRIPTORS_PRIVATE)
+        set(host, HOST_OWN_TABLES, descriptor_table_probe() == 0);
     set(host, HOST_DEAD_PEERS, is_missed || config->max_keepalive_s);
     set_limit(host, HOST_MAX_CONNECTIONS, config->global_max_connections);
     if (sum_connections(config, &sum))

@@ -18,7 +18,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +30,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "runtime/descriptor_table.h"
 #include "runtime/reactor.h"
 
 #define EVENTS_MAX 512    /* descriptors looked at in a turn, at most */
@@ -267,7 +267,8 @@ void reactor_turn(struct reactor *reactor, int wait_ms)
    other reactors wait with is closed in our copy. */
 static void reactor_leave_table(struct reactor *reactor)
 {
-    BUG_ON(unshare(CLONE_FILES) < 0); /* needs no privilege, only memory at the start */
+    int error = descriptor_table_leave();
+    BUG_ON(error); /* descriptor_table_probe() said that we may */
     for (uint32_t i = 0; i < reactor->group->count; i++) {
         if (i != reactor->index)
             close(reactor->group->reactors[i].epoll_fd);

@@ -131,7 +131,8 @@ struct reactor_group {
     bool is_clock_turned;         /* DUNLIN_TEST_CLOCK: wake every 10 ms */
     uint64_t last_read_budget_ns; /* for what is left of a connection whose place is taken */
     uint64_t read_budget_ns;      /* of a turn; tests that count turns raise it */
-    bool has_private_descriptors; /* set before the start: each reactor has a table of its own */
+    bool has_private_descriptors; /* set before the start, when descriptor_table_probe() allows it:
+                                     each reactor has a table of its own */
     pthread_mutex_t gate;         /* held while threads are started */
     pthread_barrier_t all_ended;  /* on_stop runs when every reactor has ended its last turn */
     _Atomic uint32_t

@@ -332,6 +332,21 @@ static void with_private_tables_the_limit_holds_for_each_reactor(void **state)
     assert_in_range(host_capacity(&host, &wall), 19900, 20000);
 }
 
+static void tables_that_this_machine_forbids_are_a_wall(void **state)
+{
+    const struct host_check *wall;
+    struct host host = look();
+    (void)state;
+    assert_int_equal(verdict_of(&host, HOST_OWN_TABLES), HOST_ABSENT);
+    host.is_known[HOST_OWN_TABLES] = true;
+    host.values[HOST_OWN_TABLES] = 0;
+    assert_int_equal(host_capacity(&host, &wall), 0);
+    assert_ptr_equal(wall, check_of(HOST_OWN_TABLES));
+    assert_prints(&host, false, "seccomp profile");
+    host.values[HOST_OWN_TABLES] = 1;
+    assert_true(fits(&host, N));
+}
+
 /* ---- cgroups ---- */
 
 static uint64_t memory_limit(void)
@@ -622,6 +637,7 @@ int main(void)
         WITH_ROOT(connection_tracking_is_a_wall_only_while_it_tracks),
         WITH_ROOT(limits_of_the_configuration_are_walls_too),
         WITH_ROOT(with_private_tables_the_limit_holds_for_each_reactor),
+        WITH_ROOT(tables_that_this_machine_forbids_are_a_wall),
         WITH_ROOT(the_smallest_limit_on_the_way_up_counts),
         WITH_ROOT(a_container_sees_its_root_only),
         WITH_ROOT(version_1_has_a_hierarchy_for_each_controller),
