@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "admin/admin.h"
@@ -212,17 +213,40 @@ static void make_tables(struct server *server)
     admin_install(broker);
 }
 
+/* Why so many reactors cannot be made, by errno; NULL without memory. */
+static char *explain_group(uint32_t reactors)
+{
+    int error = errno;
+    struct rlimit limit = {0};
+    char *text;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    int bytes =
+        error == EMFILE
+            ? asprintf(&text,
+                       "cannot make %u reactors: they need %u descriptors, beside those of "
+                       "listeners and clients, and the limit is %llu: raise it (ulimit -n, "
+                       "LimitNOFILE in the unit file), or set `reactors` to fewer",
+                       reactors, reactors * REACTOR_DESCRIPTORS, (unsigned long long)limit.rlim_cur)
+            : asprintf(&text, "cannot make %u reactors: %s%s", reactors, strerror(error),
+                       error == ENFILE   ? ": raise fs.file-max"
+                       : error == ENOSPC ? ": raise fs.epoll.max_user_watches"
+                                         : "");
+    return bytes < 0 ? NULL : text;
+}
+
 struct server *server_new(struct config *config, char **error)
 {
-    if (!server_may_have_tables(config, error))
+    if (!server_may_have_tables(config, error)) {
+        config_free(config);
         return NULL;
+    }
     struct server *server = mem_must_zalloc(sizeof(*server));
     server->first_config = config;
     atomic_store(&server->broker.config, config);
     server->broker.group = reactor_group_new(server_reactors(config), &worker_hooks);
     if (!server->broker.group) {
-        if (asprintf(error, "cannot make reactors: %s", strerror(errno)) < 0)
-            *error = NULL;
+        *error = explain_group(server_reactors(config));
+        config_free(config);
         mem_free(server);
         return NULL;
     }

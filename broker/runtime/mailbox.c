@@ -383,13 +383,15 @@ void mailbox_wake_up(struct reactor *reactor)
 
 /* ---- life ---- */
 
-void mailbox_init(struct reactor *reactor)
+enum err mailbox_init(struct reactor *reactor)
 {
+    reactor->inbox.wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (reactor->inbox.wake_fd < 0)
+        return ERR_IO;
     reactor->mail.outboxes =
         mem_must_zalloc(reactor->group->count * sizeof *reactor->mail.outboxes);
     reactor->mail.rest_last = &reactor->mail.rest;
-    reactor->inbox.wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    BUG_ON(reactor->inbox.wake_fd < 0);
+    return ERR_OK;
 }
 
 void mailbox_fini(struct reactor *reactor)

@@ -87,8 +87,8 @@ bool mailbox_is_congested(const struct reactor *from);
 
 /* For reactor.c. */
 
-/* Makes the outboxes and opens the eventfd; ends the program when it cannot. */
-void mailbox_init(struct reactor *reactor);
+/* Opens the eventfd and makes the outboxes. ERR_IO with errno. */
+enum err mailbox_init(struct reactor *reactor) MUST_USE;
 /* Drops what was not run, without running it. */
 void mailbox_fini(struct reactor *reactor);
 /* Mail is there to be run. */

@@ -384,22 +384,60 @@ static void *aligned_zalloc(size_t bytes)
     return memset(ptr, 0, bytes);
 }
 
-static void reactor_init(struct reactor *reactor, struct reactor_group *group, uint16_t index)
+/* False with errno; then nothing is open. */
+static bool reactor_open(struct reactor *reactor)
+{
+    reactor->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (reactor->epoll_fd < 0)
+        return false;
+    struct epoll_event wake = {.events = EPOLLIN, .data.ptr = NULL};
+    bool has_mailbox = mailbox_init(reactor) == ERR_OK;
+    if (has_mailbox &&
+        epoll_ctl(reactor->epoll_fd, EPOLL_CTL_ADD, reactor->inbox.wake_fd, &wake) == 0)
+        return true;
+    int error = errno;
+    if (has_mailbox)
+        mailbox_fini(reactor);
+    close(reactor->epoll_fd);
+    errno = error;
+    return false;
+}
+
+/* False with errno; then there is nothing to be freed. */
+static bool reactor_init(struct reactor *reactor, struct reactor_group *group, uint16_t index)
 {
     reactor->index = index;
     reactor->group = group;
-    reactor->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    BUG_ON(reactor->epoll_fd < 0);
+    if (!reactor_open(reactor))
+        return false;
     reactor->events_max = EVENTS_MAX;
     reactor->read_buffer = mem_must_zalloc(REACTOR_READ_BYTES);
     reactor->metrics = aligned_zalloc(sizeof *reactor->metrics);
     reactor->epoch = epoch_join(group->epochs, reactor);
     list_init(&reactor->jobs);
-    mailbox_init(reactor);
-    struct epoll_event wake = {.events = EPOLLIN, .data.ptr = NULL};
-    BUG_ON(epoll_ctl(reactor->epoll_fd, EPOLL_CTL_ADD, reactor->inbox.wake_fd, &wake) < 0);
     reactor_read_clock(reactor);
     reactor->last_tick = reactor->now_tick;
+    return true;
+}
+
+static void reactor_fini(struct reactor *reactor)
+{
+    BUG_ON(reactor->is_started);
+    mailbox_fini(reactor);
+    close(reactor->epoll_fd);
+    mem_free(reactor->read_buffer);
+    free(reactor->metrics);
+}
+
+static void group_free(struct reactor_group *group, uint32_t reactors)
+{
+    epoch_drain(group->epochs);
+    for (uint32_t i = 0; i < reactors; i++)
+        reactor_fini(&group->reactors[i]);
+    pthread_mutex_destroy(&group->gate);
+    free(group->reactors);
+    free(group->epochs);
+    free(group);
 }
 
 struct reactor_group *reactor_group_new(uint32_t count, const struct reactor_hooks *hooks)
@@ -416,28 +454,21 @@ struct reactor_group *reactor_group_new(uint32_t count, const struct reactor_hoo
     epoch_domain_init(group->epochs);
     pthread_mutex_init(&group->gate, NULL);
     group->reactors = aligned_zalloc(count * sizeof *group->reactors);
-    for (uint32_t i = 0; i < count; i++)
-        reactor_init(&group->reactors[i], group, (uint16_t)i);
+    for (uint32_t i = 0; i < count; i++) {
+        if (reactor_init(&group->reactors[i], group, (uint16_t)i))
+            continue;
+        int error = errno;
+        group_free(group, i);
+        errno = error;
+        return NULL;
+    }
     return group;
 }
 
 void reactor_group_free(struct reactor_group *group)
 {
-    if (!group)
-        return;
-    epoch_drain(group->epochs);
-    for (uint32_t i = 0; i < group->count; i++) {
-        struct reactor *reactor = &group->reactors[i];
-        BUG_ON(reactor->is_started);
-        mailbox_fini(reactor);
-        close(reactor->epoll_fd);
-        mem_free(reactor->read_buffer);
-        free(reactor->metrics);
-    }
-    pthread_mutex_destroy(&group->gate);
-    free(group->reactors);
-    free(group->epochs);
-    free(group);
+    if (group)
+        group_free(group, group->count);
 }
 
 /* ---- descriptors, jobs, heaps ---- */

@@ -27,6 +27,7 @@
 #include "runtime/timing_heap.h"
 
 #define REACTORS_MAX 128u
+#define REACTOR_DESCRIPTORS 2u
 #define REACTOR_READ_BYTES 65536u /* the read buffer shared by all connections of a reactor */
 #define REACTOR_KINDS_MAX 8u
 #define REACTOR_MAIL_TYPES_MAX 32u
@@ -142,8 +143,9 @@ struct reactor_group {
 
 /* Makes the group: epolls, inboxes, epochs; no threads yet, no descriptors but epoll and eventfd.
    `hooks` may be NULL, and is borrowed. The caller then sets app of each reactor and the handlers.
-   DUNLIN_TEST_CLOCK in the environment is honoured here. Ends the program when there is no memory.
- */
+   DUNLIN_TEST_CLOCK in the environment is honoured here. NULL with errno: the system has no
+   descriptors for it, of which it needs REACTOR_DESCRIPTORS each, or no watches. Ends the program when
+   there is no memory. */
 struct reactor_group *reactor_group_new(uint32_t count, const struct reactor_hooks *hooks) MUST_USE;
 /* Starts the threads ("reactor-N", signals blocked). ERR_IO with errno; then none is running.
    With has_private_descriptors each takes a copy of the descriptors that are open now: those that

@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import socket
+import subprocess
 import time
 
 import pytest
@@ -18,6 +19,17 @@ pytestmark = pytest.mark.ours
 LIMIT = 80
 # It takes descriptors of one number for one thing, whichever table they stand in.
 not_under_tsan = pytest.mark.skipif(brokers.IS_TSAN, reason="ThreadSanitizer knows one table only")
+
+
+def test_reactors_that_the_limit_does_not_allow_are_refused_with_a_line(tmp_path):
+    path = tmp_path / "dunlin.conf"
+    path.write_text("reactors 32\nlistener 1 127.0.0.1\n")
+    done = subprocess.run([brokers.BINARY, "-c", str(path)], capture_output=True, text=True, timeout=60,
+                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60)))
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1 and "bug" not in done.stderr
+    assert "32 reactors" in done.stderr and "64 descriptors" in done.stderr
+    assert "the limit is 60" in done.stderr and "ulimit -n" in done.stderr
 
 
 def start(**config):

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -494,6 +495,35 @@ static void idle_reactors_sleep(void **state)
     crowd_end(group);
 }
 
+/* ---- a start that the machine does not allow ---- */
+
+static int lowest_free(void)
+{
+    int fd = dup(0);
+    BUG_ON(fd < 0);
+    close(fd);
+    return fd;
+}
+
+static void a_group_for_which_descriptors_do_not_suffice_is_not_made(void **state)
+{
+    (void)state;
+    struct rlimit limit, less;
+    int first = lowest_free();
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    for (uint32_t left = 0; left <= CROWD * REACTOR_DESCRIPTORS; left++) {
+        less = (struct rlimit){.rlim_cur = (rlim_t)first + left, .rlim_max = limit.rlim_max};
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &less), 0);
+        struct reactor_group *group = reactor_group_new(CROWD, NULL);
+        int error = errno;
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+        assert_int_equal(!group, left < CROWD * REACTOR_DESCRIPTORS);
+        assert_true(group || error == EMFILE);
+        reactor_group_free(group);
+        assert_int_equal(lowest_free(), first); /* nothing stays open */
+    }
+}
+
 /* ---- the clock in a file ---- */
 
 static void clock_in_a_file_is_followed_within_10_ms(void **state)
@@ -542,6 +572,7 @@ int main(void)
         cmocka_unit_test(reactors_start_with_names_and_without_signals_and_stop_together),
         cmocka_unit_test(sleeping_reactors_are_woken_by_mail),
         cmocka_unit_test(idle_reactors_sleep),
+        cmocka_unit_test(a_group_for_which_descriptors_do_not_suffice_is_not_made),
         cmocka_unit_test(clock_in_a_file_is_followed_within_10_ms),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
