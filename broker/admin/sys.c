@@ -323,6 +323,7 @@ struct sys *sys_new(struct broker *broker)
 
 void sys_free(struct sys *sys)
 {
+    sys_reading_end(&sys->reading);
     mem_free(sys->reading.reactors);
     mem_free(sys->rows);
     mem_free(sys);

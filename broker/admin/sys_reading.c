@@ -3,6 +3,8 @@
  */
 #include "admin/sys_reading.h"
 
+#include <unistd.h>
+
 static const enum metric load_metrics[LOAD_COUNT] = {
 #define X(name, topic, metric) [LOAD_##name] = METRIC_##metric,
     LOAD_TABLE(X)
@@ -55,7 +57,9 @@ static void read_loads(struct sys_reading *reading, uint64_t now_ms)
 static void read_netstat(struct sys_reading *reading)
 {
     struct netstat now;
-    if (!netstat_read(&now))
+    if (reading->netstat_fd < 0)
+        reading->netstat_fd = netstat_open();
+    if (!netstat_read(reading->netstat_fd, &now))
         return;
     if (!reading->has_netstat)
         reading->netstat_at_start = now;
@@ -65,7 +69,14 @@ static void read_netstat(struct sys_reading *reading)
 
 void sys_reading_begin(struct sys_reading *reading)
 {
+    reading->netstat_fd = netstat_open();
     read_netstat(reading);
+}
+
+void sys_reading_end(struct sys_reading *reading)
+{
+    if (reading->netstat_fd >= 0)
+        close(reading->netstat_fd);
 }
 
 void sys_reading_take(struct sys_reading *reading, struct broker *broker, uint64_t now_ms)

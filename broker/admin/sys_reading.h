@@ -44,6 +44,7 @@ struct sys_reading {
     struct retained_stats retained;
     struct netstat netstat, netstat_at_start;
     bool has_netstat;
+    int netstat_fd; /* open from the start, before reactors part with the table of descriptors */
     uint64_t clients_max;
     uint64_t uptime_s;
     struct sys_reactor *reactors; /* [group->count] */
@@ -51,6 +52,8 @@ struct sys_reading {
 
 /* Looks at what the kernel has counted before us. At start; `reading` is zeroed memory. */
 void sys_reading_begin(struct sys_reading *reading);
+/* Closes what is open. */
+void sys_reading_end(struct sys_reading *reading);
 /* The averages begin at 0 with the first call. */
 void sys_reading_take(struct sys_reading *reading, struct broker *broker, uint64_t now_ms);
 

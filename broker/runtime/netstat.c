@@ -56,16 +56,18 @@ bool netstat_parse(struct slice text, struct netstat *out)
     return false;
 }
 
-bool netstat_read(struct netstat *out)
+int netstat_open(void)
+{
+    return open("/proc/net/netstat", O_RDONLY | O_CLOEXEC);
+}
+
+bool netstat_read(int fd, struct netstat *out)
 {
     char text[NETSTAT_BYTES];
     size_t bytes = 0;
-    int fd = open("/proc/net/netstat", O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
     ssize_t got;
-    while (bytes < sizeof(text) && (got = read(fd, text + bytes, sizeof(text) - bytes)) > 0)
+    while (bytes < sizeof(text) &&
+           (got = pread(fd, text + bytes, sizeof(text) - bytes, (off_t)bytes)) > 0)
         bytes += (size_t)got;
-    close(fd);
     return netstat_parse(slice_of(text, bytes), out);
 }

@@ -17,7 +17,10 @@ struct netstat {
 
 /* From the text of /proc/net/netstat; false when it does not say. Pure. */
 bool netstat_parse(struct slice text, struct netstat *out);
-/* Reads the file; some ten microseconds. */
-bool netstat_read(struct netstat *out);
+/* The file, to be kept open: what it tells is of interest when no more files can be opened. -1: there
+   is none. */
+int netstat_open(void);
+/* Reads it anew; some ten microseconds. */
+bool netstat_read(int fd, struct netstat *out);
 
 #endif

@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import resource
 import signal
 import socket
 import time
@@ -243,10 +244,8 @@ def test_the_log_can_be_read_as_messages(broker, connect):
     assert "x/y" in seen["M/subscribe"]
 
 
-@pytest.mark.skipif(IS_PEER, reason="a topic of Dunlin's own")
-@pytest.mark.config(sys_interval=1, fresh=True, backlog=1)
-def test_connections_that_a_full_queue_throws_away_are_counted(broker, connect):
-    before = int(value_of(broker, connect, "connections/listen_overflows", lambda v: True))
+def overflow(broker):
+    """Connections of which a queue for one throws most away."""
     broker.signal(signal.SIGSTOP)
     sockets = []
     try:
@@ -256,7 +255,36 @@ def test_connections_that_a_full_queue_throws_away_are_counted(broker, connect):
             sockets[-1].connect_ex(broker.address)
     finally:
         broker.signal(signal.SIGCONT)
+    return sockets
+
+
+@pytest.mark.skipif(IS_PEER, reason="a topic of Dunlin's own")
+@pytest.mark.config(sys_interval=1, fresh=True, backlog=1)
+def test_connections_that_a_full_queue_throws_away_are_counted(broker, connect):
+    before = int(value_of(broker, connect, "connections/listen_overflows", lambda v: True))
+    sockets = overflow(broker)
     for topic in ("connections/listen_overflows", "connections/listen_drops"):
         value_of(broker, connect, topic, lambda v: int(v) > before)
+    for one in sockets:
+        one.close()
+
+
+@pytest.mark.skipif(IS_PEER, reason="a topic of Dunlin's own")
+@pytest.mark.config(sys_interval=1, fresh=True, backlog=1)
+def test_they_are_counted_also_while_there_are_no_descriptors(broker, connect):
+    c = connect("c")
+    c.subscribe("$SYS/broker/connections/listen_overflows")
+    before = int(c.expect_publish().payload)
+    resource.prlimit(broker.process.pid, resource.RLIMIT_NOFILE, (1, 1))
+    sockets = overflow(broker)
+    deadline = time.monotonic() + clients.WAIT_S
+    while time.monotonic() < deadline:
+        broker.turn(1100)
+        c.sync()
+        if any(int(p.payload) > before for p in c.inbox):
+            break
+        c.inbox.clear()
+    else:
+        raise AssertionError("it stood still")
     for one in sockets:
         one.close()
