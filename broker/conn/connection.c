@@ -206,7 +206,7 @@ void connection_accept(struct reactor *reactor, struct listener *listener, int f
     if (!err)
         err = arm_connect_timeout(worker, connection);
     if (err) {
-        metric_add(worker_metrics(worker), METRIC_ACCEPT_MEMORY, 1);
+        listener_refused(listener, reactor, err == ERR_IO ? errno : ENOMEM);
         connection_uncount(worker, connection);
         close(fd);
         attach_free_parts(worker, connection);

@@ -78,6 +78,7 @@ static const struct {
     {ENODEV, "there is no such network interface: look at `ip link` and bind_interface"},
     {EMFILE, "no descriptors left: raise the limit of open files (ulimit -n, LimitNOFILE)"},
     {ENFILE, "no descriptors left in the system: raise fs.file-max"},
+    {ENOSPC, "epoll may watch no more descriptors of this user: raise fs.epoll.max_user_watches"},
     {ENOTSOCK, "a file that is not a socket has that name: remove it, or choose another path"},
     {ENAMETOOLONG, "paths of Unix sockets have at most 107 bytes"},
 };

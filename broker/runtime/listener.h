@@ -80,6 +80,9 @@ enum err listener_open(struct listener *listener, struct reactor *reactor,
                        const struct config_listener *config, uint16_t index, char **error) MUST_USE;
 /* The io handler for listeners' kind. */
 void listener_ready(struct reactor *reactor, struct io *io, uint32_t events);
+/* What was accepted is closed again, because the system refused (`error`): counted, and logged when it
+   is the first of a burst. Memory is one such reason. */
+void listener_refused(struct listener *listener, struct reactor *reactor, int error);
 /* Called every tick (reactor's on_tick): re-arms after errors, and ends or begins to refuse. */
 void listener_tick(struct listener *listener, struct reactor *reactor);
 /* For a reactor that has a table of descriptors of its own, on its thread before its first turn. */

@@ -48,7 +48,13 @@
 #define ACCEPT_SHARE 3     /* of a turn's time for reading */
 #define BURST_TICKS (10000 / TIMING_TICK_MS)
 
-enum accept_class { ACCEPT_NONE_LEFT, ACCEPT_PASSED_OVER, ACCEPT_DESCRIPTORS, ACCEPT_MEMORY };
+enum accept_class {
+    ACCEPT_NONE_LEFT,
+    ACCEPT_PASSED_OVER,
+    ACCEPT_DESCRIPTORS,
+    ACCEPT_MEMORY,
+    ACCEPT_WATCHES
+};
 
 /* Of a table that reactors share: its spares, and the right to refuse in their place. */
 static pthread_mutex_t table_mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -65,7 +71,9 @@ static enum accept_class classify(int error)
         if (error == passed_over[i])
             return ACCEPT_PASSED_OVER;
     }
-    return error == EMFILE || error == ENFILE ? ACCEPT_DESCRIPTORS : ACCEPT_MEMORY;
+    if (error == EMFILE || error == ENFILE)
+        return ACCEPT_DESCRIPTORS;
+    return error == ENOSPC ? ACCEPT_WATCHES : ACCEPT_MEMORY;
 }
 
 /* ---- what the operator reads ---- */
@@ -91,6 +99,11 @@ static void log_exhausted(const struct listener *listener, bool is_one_of_many, 
                  "Connections to %s are refused: all descriptors of the system are in use. Raise "
                  "the limit (sysctl fs.file-max).",
                  where);
+    else if (error == ENOSPC)
+        log_line(LOG_ERROR,
+                 "Connections to %s are refused: epoll may watch no more descriptors of this user. "
+                 "Raise the limit (sysctl fs.epoll.max_user_watches).",
+                 where);
     else
         log_line(
             LOG_ERROR,
@@ -101,18 +114,26 @@ static void log_exhausted(const struct listener *listener, bool is_one_of_many, 
 
 /* Whether no reactor of the group met such an error in the last ten seconds; the exchange lets one
    of several that meet it at once have the word. */
-static bool burst_begins(const struct reactor *reactor, bool is_descriptors)
+static bool burst_begins(const struct reactor *reactor, enum accept_class class)
 {
+    _Static_assert(ACCEPT_WATCHES - ACCEPT_DESCRIPTORS < REACTOR_BURSTS, "one for each");
     uint32_t over_tick =
-        atomic_exchange_explicit(&reactor->group->accept_quiet_ticks[is_descriptors],
+        atomic_exchange_explicit(&reactor->group->accept_quiet_ticks[class - ACCEPT_DESCRIPTORS],
                                  reactor->now_tick + BURST_TICKS, memory_order_relaxed);
     return reactor->now_tick >= over_tick;
 }
 
 static void say_exhausted(const struct listener *listener, const struct reactor *reactor, int error)
 {
-    if (burst_begins(reactor, classify(error) == ACCEPT_DESCRIPTORS))
+    if (burst_begins(reactor, classify(error)))
         log_exhausted(listener, reactor->group->has_private_descriptors, error);
+}
+
+void listener_refused(struct listener *listener, struct reactor *reactor, int error)
+{
+    bool is_watches = classify(error) == ACCEPT_WATCHES;
+    metric_add(reactor->metrics, is_watches ? METRIC_ACCEPT_WATCHES : METRIC_ACCEPT_MEMORY, 1);
+    say_exhausted(listener, reactor, error);
 }
 
 /* ---- a table that is full ---- */
@@ -277,8 +298,7 @@ static void accept_exhausted(struct listener *listener, struct reactor *reactor,
         atomic_store_explicit(&table_of(reactor)->error, error, memory_order_relaxed);
         return; /* accept4 says so also when nobody waits */
     }
-    metric_add(reactor->metrics, METRIC_ACCEPT_MEMORY, 1);
-    say_exhausted(listener, reactor, error);
+    listener_refused(listener, reactor, error);
 }
 
 /* An IPv4 peer of a socket for both families, as IPv4. */

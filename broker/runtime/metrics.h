@@ -34,6 +34,8 @@
     X(ACCEPT_ERRORS, "connections/refused/errors",                                            \
       "accept failed: the peer or the network was gone first")                                \
     X(ACCEPT_MEMORY, "connections/refused/memory", "connections refused: memory_limit")       \
+    X(ACCEPT_WATCHES, "connections/refused/watches",                                          \
+      "connections refused: epoll may watch no more descriptors")                             \
     X(CLIENTS_CONNECTED, NULL, "clients connected now (a gauge: up and down)")                \
     X(SESSIONS, NULL, "sessions, connected or not (gauge)")                                   \
     X(SESSIONS_EXPIRED, "clients/expired", "sessions that ended by their expiry")             \

@@ -29,6 +29,7 @@
 #define REACTORS_MAX 128u
 #define REACTOR_DESCRIPTORS 2u
 #define REACTOR_READ_BYTES 65536u /* the read buffer shared by all connections of a reactor */
+#define REACTOR_BURSTS 3u         /* kinds of refusals that are told of once */
 #define REACTOR_KINDS_MAX 8u
 #define REACTOR_MAIL_TYPES_MAX 32u
 #define REACTOR_HEAPS_MAX 4u
@@ -136,8 +137,8 @@ struct reactor_group {
                                      each reactor has a table of its own */
     pthread_mutex_t gate;         /* held while threads are started */
     pthread_barrier_t all_ended;  /* on_stop runs when every reactor has ended its last turn */
-    _Atomic uint32_t
-        accept_quiet_ticks[2]; /* listener_accept.c: bursts of refusals are over then */
+    _Atomic uint32_t accept_quiet_ticks
+        [REACTOR_BURSTS]; /* listener_accept.c: bursts of refusals are over then */
     _Alignas(64) _Atomic int32_t congested; /* inboxes with more than MAIL_CONGESTED_BYTES */
 };
 

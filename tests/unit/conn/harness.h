@@ -97,6 +97,7 @@ static inline struct harness *harness_new(uint32_t reactors, const char *text)
         fail_msg("%s", error);
     h->config->log_dest = 0;
     h->config->connection_messages = false;
+    h->listener.config = &h->config->listeners[0];
     BUG_ON(log_open(h->config));
     atomic_store(&h->broker.config, h->config);
     h->group = reactor_group_new(reactors, &worker_hooks);
