@@ -272,7 +272,7 @@ const struct host_check host_checks[] = {
   .why = "the broker's part, below the 15/16 from which publishers are slowed" },
 { .name = "max_connections", .value = HOST_MAX_CONNECTIONS, .class = HOST_WALL,
   .is_optional = true, .needed = need_all, .set = HOST_SET_DIRECTIVE,
-  .key = "global_max_connections", .why = "or that of the listeners together" },
+  .key = "global_max_connections", .why = "of all listeners together" },
 { .name = "global_max_clients", .value = HOST_MAX_CLIENTS, .class = HOST_WALL,
   .is_optional = true, .needed = need_all, .set = HOST_SET_DIRECTIVE,
   .key = "global_max_clients", .why = "connected or not" },

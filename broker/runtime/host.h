@@ -80,6 +80,9 @@ struct host {
     uint64_t values[HOST_VALUE_COUNT];
     bool is_known[HOST_VALUE_COUNT];
     uint32_t reactors, listeners;
+    bool is_limited_by_listeners; /* HOST_MAX_CONNECTIONS is the sum of their max_connections */
+    uint16_t ports[CONFIG_LISTENERS_MAX]; /* of the listeners that have one, each once */
+    uint32_t port_count;
     uint32_t tables; /* of descriptors: 1, or one for each reactor */
 };
 
@@ -157,6 +160,8 @@ uint64_t host_capacity(const struct host *host, const struct host_check **wall);
 /* The value in words: "20000", "2166 MB", "unlimited". */
 const char *host_value_text(const struct host_check *check, uint64_t value,
                             char text[HOST_TEXT_BYTES]);
+/* What sets the value: check->key, or another directive when it came from there. */
+const char *host_key(const struct host_check *check, const struct host *host);
 /* What stands after the key to set a value: "500000 666666 1000000". */
 const char *host_setting_text(const struct host_check *check, const struct host *host,
                               uint64_t value, char text[HOST_TEXT_BYTES]);

@@ -82,6 +82,12 @@ const char *host_setting_text(const struct host_check *check, const struct host 
     return text;
 }
 
+const char *host_key(const struct host_check *check, const struct host *host)
+{
+    bool is_of_listeners = check->value == HOST_MAX_CONNECTIONS && host->is_limited_by_listeners;
+    return is_of_listeners ? "max_connections of the listeners, together" : check->key;
+}
+
 /* ---- the report ---- */
 
 static void print_command(FILE *out, const struct host_check *check, const struct host *host,
@@ -94,7 +100,7 @@ static void print_command(FILE *out, const struct host_check *check, const struc
     else if (check->set == HOST_SET_UNIT)
         fprintf(out, "%s=%s in the unit", check->key, text);
     else if (check->set == HOST_SET_DIRECTIVE)
-        fprintf(out, "%s %s in dunlin.conf", check->key, text);
+        fprintf(out, "%s %s in dunlin.conf", host_key(check, host), text);
     else
         fprintf(out, strchr(text, ' ') ? "sysctl -w %s=\"%s\"" : "sysctl -w %s=%s", check->key,
                 text);
@@ -177,12 +183,26 @@ static const char sysctl_head[] =
     ">/etc/systemd/system/dunlin.service.d/90-sessions.conf\n"
     "#   systemctl daemon-reload && systemctl restart dunlin\n";
 
-static const char notrack_rules[] =
-    "# Instead of a larger table: a file for nft -f that leaves MQTT out of connection tracking.\n"
-    "# table inet dunlin {\n"
-    "#   chain in { type filter hook prerouting priority raw; tcp dport 1883 notrack; }\n"
-    "#   chain out { type filter hook output priority raw; tcp sport 1883 notrack; }\n"
-    "# }\n";
+/* A file for nft -f, as comments; nothing without a port. */
+static void print_notrack_rules(FILE *out, const struct host *host)
+{
+    static const char *const chains[][3] = {{"in", "prerouting", "dport"},
+                                            {"out", "output", "sport"}};
+    if (host->port_count == 0)
+        return;
+    fputs("# Instead of a larger table: a file for nft -f that leaves MQTT out of connection "
+          "tracking.\n"
+          "# table inet dunlin {\n",
+          out);
+    for (uint32_t i = 0; i < ARRAY_COUNT(chains); i++) {
+        fprintf(out, "#   chain %s { type filter hook %s priority raw; tcp %s { ", chains[i][0],
+                chains[i][1], chains[i][2]);
+        for (uint32_t j = 0; j < host->port_count; j++)
+            fprintf(out, "%s%u", j ? ", " : "", host->ports[j]);
+        fputs(" } notrack; }\n", out);
+    }
+    fputs("# }\n", out);
+}
 
 static bool is_sysctl(const struct host_check *check)
 {
@@ -203,13 +223,14 @@ static void print_sysctl_row(FILE *out, const struct host_check *check, const st
     if (check->set == HOST_SET_SIZES && result->verdict == HOST_NOT_KNOWN)
         return;
     if (check->value == HOST_CONNTRACK_MAX)
-        fputs(notrack_rules, out);
+        print_notrack_rules(out, host);
     fprintf(out, "# %s\n%s%s%s = %s\n", check->why, is_aside ? "#" : "", is_optional ? "-" : "",
             check->key, host_setting_text(check, host, result->to_set, text));
 }
 
-/* The limit of open files is this process's, not the service's: never below that of the unit. Other
-   limits are named only when they are in the way. */
+/* The limits found are this process's, not the service's. That of open files is never set below that of
+   the unit; those of the cgroup are named only when they are in the way here, and left to be
+   uncommented, because a service may have none. */
 static void print_unit_row(FILE *out, const struct host_check *check, const struct host *host,
                            const struct host_result *result)
 {
@@ -219,7 +240,8 @@ static void print_unit_row(FILE *out, const struct host_check *check, const stru
         value = value < UNIT_DESCRIPTORS ? UNIT_DESCRIPTORS : value;
     else if (result->verdict != HOST_SHORT)
         return;
-    fprintf(out, "#: %s=%s\n", check->key, host_setting_text(check, host, value, text));
+    fprintf(out, check->value == HOST_NOFILE_HARD ? "#: %s=%s\n" : "#: #%s=%s\n", check->key,
+            host_setting_text(check, host, value, text));
 }
 
 static void print_rows(FILE *out, const struct host *host, uint64_t sessions, bool is_unit)

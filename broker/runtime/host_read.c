@@ -309,26 +309,41 @@ static void set_limit(struct host *host, enum host_value value, uint64_t limit)
         set(host, value, limit);
 }
 
+static void add_port(struct host *host, uint16_t port)
+{
+    bool is_known = port == 0;
+    for (uint32_t i = 0; i < host->port_count; i++)
+        is_known |= host->ports[i] == port;
+    if (!is_known)
+        host->ports[host->port_count++] = port;
+}
+
 void host_add_config(struct host *host, const struct config *config, uint32_t reactors)
 {
     uint64_t sum, backlog = HOST_UNLIMITED;
     bool is_missed = true;
     host->reactors = reactors;
     host->listeners = config->listener_count;
+    host->port_count = 0;
+    host->is_limited_by_listeners = false;
     host->tables = config->reactor_descriptors == DESCRIPTORS_PRIVATE ? reactors : 1;
     for (uint32_t i = 0; i < config->listener_count; i++) {
         const struct config_listener *listener = &config->listeners[i];
         uint64_t own = listener->backlog > 0 ? (uint64_t)listener->backlog : SOMAXCONN;
         backlog = own < backlog ? own : backlog;
         is_missed &= listener->tcp_keepalive_s > 0;
+        add_port(host, listener->port);
     }
     set(host, HOST_BACKLOG, backlog);
     if (config->reactor_descriptors == DESCRIPTORS_PRIVATE)
         set(host, HOST_OWN_TABLES, descriptor_table_probe() == 0);
     set(host, HOST_DEAD_PEERS, is_missed || config->max_keepalive_s);
     set_limit(host, HOST_MAX_CONNECTIONS, config->global_max_connections);
-    if (sum_connections(config, &sum))
+    if (sum_connections(config, &sum)) {
         set_limit(host, HOST_MAX_CONNECTIONS, sum);
+        host->is_limited_by_listeners =
+            host->values[HOST_MAX_CONNECTIONS] == sum && sum != config->global_max_connections;
+    }
     set_limit(host, HOST_MAX_CLIENTS, config->global_max_clients);
     set_limit(host, HOST_MEMORY_LIMIT, config->memory_limit_bytes);
 }

@@ -604,14 +604,54 @@ static void what_suffices_is_written_as_it_was(void **state)
     assert_prints(&host, true, "\n#: LimitNOFILE=1048576\n"); /* as the unit has it */
 }
 
-static void the_unit_is_given_what_its_cgroup_lacks(void **state)
+static void what_the_cgroup_of_who_asks_lacks_is_left_to_be_uncommented(void **state)
 {
     (void)state;
     put("/sys/fs/cgroup/system.slice/dunlin.service/memory.max", "1000000\n");
     put("/sys/fs/cgroup/system.slice/dunlin.service/pids.max", "2\n");
     struct host host = look();
-    assert_prints(&host, true, "\n#: MemoryMax=561108864\n");
-    assert_prints(&host, true, "\n#: TasksMax=6\n");
+    assert_prints(&host, true, "\n#: #MemoryMax=561108864\n"); /* the service may have no limit */
+    assert_prints(&host, true, "\n#: #TasksMax=6\n");
+}
+
+static void a_limit_is_raised_where_it_came_from(void **state)
+{
+    static struct config config = {.listener_count = 2, .max_keepalive_s = 600};
+    struct host host;
+    (void)state;
+    config.listeners[0].max_connections = 100;
+    config.listeners[1].max_connections = 50;
+    for (uint32_t i = 0; i < 2; i++) {
+        config.global_max_connections = i ? 120 : 0;
+        host_read(&host, root);
+        host_add_config(&host, &config, 2);
+        assert_int_equal(host.values[HOST_MAX_CONNECTIONS], i ? 120 : 150);
+        assert_prints(
+            &host, false,
+            i ? "        global_max_connections 100000 in dunlin.conf"
+              : "        max_connections of the listeners, together 100000 in dunlin.conf");
+    }
+}
+
+static void rules_against_tracking_name_the_ports_of_the_listeners(void **state)
+{
+    static struct config config = {.listener_count = 4};
+    struct host host;
+    bool is_fit;
+    (void)state;
+    config.listeners[0].port = 8883;
+    config.listeners[1].port = 0; /* a Unix socket */
+    config.listeners[2].port = 8883;
+    config.listeners[3].port = 9001;
+    host_read(&host, root);
+    host_add_config(&host, &config, 2);
+    assert_prints(&host, true, "priority raw; tcp dport { 8883, 9001 } notrack; }\n");
+    assert_prints(&host, true, "priority raw; tcp sport { 8883, 9001 } notrack; }\n");
+    config.listener_count = 0;
+    host_add_config(&host, &config, 2);
+    char *text = printed(&host, N, true, &is_fit);
+    assert_null(strstr(text, "notrack; }"));
+    free(text);
 }
 
 static void this_machine_is_understood(void **state)
@@ -652,7 +692,9 @@ int main(void)
         WITH_ROOT(each_check_says_what_to_set_and_why),
         WITH_ROOT(what_is_written_is_a_file_for_sysctl),
         WITH_ROOT(what_suffices_is_written_as_it_was),
-        WITH_ROOT(the_unit_is_given_what_its_cgroup_lacks),
+        WITH_ROOT(what_the_cgroup_of_who_asks_lacks_is_left_to_be_uncommented),
+        WITH_ROOT(a_limit_is_raised_where_it_came_from),
+        WITH_ROOT(rules_against_tracking_name_the_ports_of_the_listeners),
         cmocka_unit_test(this_machine_is_understood),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
