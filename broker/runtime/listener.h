@@ -52,9 +52,9 @@ struct listener {
     const struct listener_address *address; /* NULL: what config->address means, the first */
     uint16_t index;                         /* of the config's listener */
     bool is_armed;
-    bool is_nodelay;     /* accepted sockets have TCP_NODELAY, which they inherit */
-    bool is_refusing;    /* since the last tick: the table of descriptors is full */
-    uint32_t rearm_tick; /* 0: not disarmed by an error */
+    bool is_nodelay;           /* accepted sockets have TCP_NODELAY, which they inherit */
+    bool is_refusing;          /* since the last tick: the table of descriptors is full */
+    uint32_t rearm_tick;       /* 0: not disarmed by an error */
     struct listener_file file; /* of an open Unix socket */
     /* The port that the first of the reactors' sockets got, shared by all of them; 0 before. It is
        how they find each other when config->port is 0 (tests: the kernel chooses, unless the
