@@ -79,11 +79,10 @@ struct connection {
         *pending;                 /* while authenticating or waiting; and for re-authentication */
     struct connection_rare *rare; /* NULL until something of it is needed */
     uint32_t out_bytes;           /* waiting to be written */
-    uint32_t
-        out_publishes; /* PUBLISH packets among them, counted from when the output was last empty */
-    uint32_t packet_bytes_max; /* peer's Maximum Packet Size */
-    uint16_t receive_maximum;  /* peer's */
-    uint16_t keepalive_s;      /* in force */
+    uint32_t out_publishes;       /* QoS 0 PUBLISH packets that are not wholly written */
+    uint32_t packet_bytes_max;    /* peer's Maximum Packet Size */
+    uint16_t receive_maximum;     /* peer's */
+    uint16_t keepalive_s;         /* in force */
     uint16_t port;
     uint8_t version : 4;        /* 0 before CONNECT */
     uint8_t newcomer_reads : 3; /* so far: see admit.h */

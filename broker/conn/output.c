@@ -4,8 +4,13 @@
  *   out_first -> [chunk of bytes] -> [reference: payload] -> [chunk of bytes] <- out_last
  *
  * Chunks of bytes come from worker->chunks and begin with their struct chunk; references come from
- * worker->references. Invariant: out_bytes is the sum of len over the chain; a connection with
- * output is in the worker's dirty list unless it is blocked (then EPOLLOUT brings it back).
+ * worker->references. Invariant: out_bytes is the sum of len over the chain, which has whole packets
+ * but for the first, whose rest is chunk->begun; out_publishes is how many of them are QoS 0
+ * PUBLISH. A connection with output is in the worker's dirty list unless it is blocked (then
+ * EPOLLOUT brings it back).
+ *
+ * Where the socket takes less than all, packets are counted off by going over their lengths, some 15
+ * instructions each; who reads what it is sent never comes there.
  */
 #include "conn/output.h"
 
@@ -61,6 +66,8 @@ static struct chunk *output_make_chunk(struct worker *worker)
     chunk->data = (uint8_t *)(chunk + 1);
     chunk->len = 0;
     chunk->cap_left = CHUNK_BYTES - (uint32_t)sizeof(*chunk);
+    chunk->begun = 0;
+    chunk->begun_is_qos_0 = false;
     return chunk;
 }
 
@@ -196,8 +203,76 @@ void output_clear(struct worker *worker, struct connection *connection)
     connection->out_bytes = connection->out_publishes = 0;
 }
 
-/* Takes `written` bytes off the front of the chain. */
-static void output_consume(struct worker *worker, struct connection *connection, size_t written)
+/* Goes over the packets of a chain. */
+struct walk {
+    const struct chunk *chunk;
+    uint32_t at; /* in it */
+    size_t end;  /* of the packet gone over last, from the start of the chain */
+    bool is_qos_0;
+};
+
+static uint8_t walk_byte(struct walk *walk)
+{
+    while (walk->at == walk->chunk->len) {
+        walk->chunk = walk->chunk->next;
+        walk->at = 0;
+    }
+    walk->end++;
+    return walk->chunk->data[walk->at++];
+}
+
+static void walk_skip(struct walk *walk, uint32_t bytes)
+{
+    walk->end += bytes;
+    while (bytes > walk->chunk->len - walk->at) {
+        bytes -= walk->chunk->len - walk->at;
+        walk->chunk = walk->chunk->next;
+        walk->at = 0;
+    }
+    walk->at += bytes;
+}
+
+/* Over what is left of the packet that is partly written, if there is one. */
+static struct walk walk_start(const struct connection *connection)
+{
+    const struct chunk *first = connection->out_first;
+    struct walk walk = {.chunk = first, .is_qos_0 = first->begun_is_qos_0};
+    walk_skip(&walk, first->begun);
+    return walk;
+}
+
+/* Over the next one. */
+static void walk_packet(struct walk *walk)
+{
+    uint8_t first = walk_byte(walk), byte;
+    uint32_t length = 0, shift = 0;
+    do {
+        byte = walk_byte(walk);
+        length |= (uint32_t)(byte & 0x7F) << shift;
+        shift += 7;
+    } while (byte & 0x80);
+    walk_skip(walk, length);
+    walk->is_qos_0 = first >> 4 == PACKET_PUBLISH && (first & 0x06) == 0;
+}
+
+/* Counts off the packets that are whole among the first `written` bytes, which are not all there
+   are. Returns the walk behind the one that is cut, or at the end of the bytes. */
+static struct walk output_count_off(struct connection *connection, size_t written)
+{
+    struct walk walk = walk_start(connection);
+    while (walk.end <= written) {
+        BUG_ON(connection->out_publishes < walk.is_qos_0);
+        connection->out_publishes -= walk.is_qos_0;
+        walk.is_qos_0 = false;
+        if (walk.end == written)
+            break;
+        walk_packet(&walk);
+    }
+    return walk;
+}
+
+static void output_free_written(struct worker *worker, struct connection *connection,
+                                size_t written)
 {
     connection->out_bytes -= (uint32_t)written;
     while (connection->out_first) {
@@ -210,6 +285,26 @@ static void output_consume(struct worker *worker, struct connection *connection,
         written -= chunk->len;
         output_free_first(worker, connection);
     }
+}
+
+/* The same when something is left. */
+__attribute__((noinline)) static void
+output_consume_part(struct worker *worker, struct connection *connection, size_t written)
+{
+    struct walk walk = output_count_off(connection, written);
+    output_free_written(worker, connection, written);
+    connection->out_first->begun = (uint32_t)(walk.end - written);
+    connection->out_first->begun_is_qos_0 = walk.is_qos_0;
+}
+
+/* Takes `written` bytes off the front of the chain. */
+static inline void output_consume(struct worker *worker, struct connection *connection,
+                                  size_t written)
+{
+    if (UNLIKELY(written < connection->out_bytes))
+        output_consume_part(worker, connection, written);
+    else
+        output_free_written(worker, connection, written);
 }
 
 static inline size_t output_gather(const struct connection *connection, struct iovec *iov)

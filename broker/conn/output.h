@@ -24,6 +24,9 @@ struct chunk {
     const uint8_t *data;     /* start of what is not yet written */
     uint32_t len;
     uint32_t cap_left; /* room after data + len, for bytes of our own */
+    /* In the first of a chain: what it begins with is the rest of a packet that is partly written. */
+    uint32_t begun;      /* its bytes, which may reach into further chunks */
+    bool begun_is_qos_0; /* it is a PUBLISH of QoS 0 */
 };
 
 /* `bytes` (at most CHUNK_ROOM) of contiguous room at the end, or NULL without memory. To be

@@ -51,14 +51,14 @@ static bool key_eq(const struct form_key *a, const struct form_key *b)
            a->listener == b->listener;
 }
 
-static void count_publish(struct worker *worker, struct connection *connection,
+static void count_publish(struct worker *worker, struct connection *connection, uint8_t qos,
                           uint32_t payload_bytes)
 {
     struct metrics *metrics = worker_metrics(worker);
     metric_add(metrics, METRIC_MESSAGES_SENT, 1);
     metric_add(metrics, METRIC_PUBLISH_SENT, 1);
     metric_add(metrics, METRIC_PUBLISH_BYTES_SENT, payload_bytes);
-    connection->out_publishes++;
+    connection->out_publishes += qos == 0;
 }
 
 /* Piled up in one turn: better written now than later. */
@@ -293,7 +293,7 @@ enum send_result send_publish(struct worker *worker, struct connection *connecti
     }
     if (result == SEND_OK) {
         report_published(connection, publication, options);
-        count_publish(worker, connection, (uint32_t)publication->payload.len);
+        count_publish(worker, connection, options->qos, (uint32_t)publication->payload.len);
         write_if_much(worker, connection);
     }
     return result;
