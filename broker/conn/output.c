@@ -21,6 +21,7 @@
 
 #include "base/assert.h"
 #include "conn/deliver.h"
+#include "conn/report.h"
 
 #define OUTPUT_IOVECS TRANSPORT_IOVECS
 #define CHUNKS_ALWAYS 16u /* of a reactor, whatever memory there is: somebody reads on */
@@ -198,6 +199,8 @@ static void output_free_first(struct worker *worker, struct connection *connecti
 
 void output_clear(struct worker *worker, struct connection *connection)
 {
+    if (connection->out_publishes)
+        report_unsent(worker, connection->session, connection->out_publishes);
     while (connection->out_first)
         output_free_first(worker, connection);
     connection->out_bytes = connection->out_publishes = 0;

@@ -53,7 +53,7 @@ bool output_write(struct worker *worker, struct connection *connection);
 void output_flush_all(struct worker *worker);
 /* The same for now and for all that comes: the peer takes nothing more. */
 void output_give_up(struct worker *worker, struct connection *connection);
-/* Drops everything unwritten. */
+/* Drops everything unwritten, and counts what QoS 0 messages nobody sends again. */
 void output_clear(struct worker *worker, struct connection *connection);
 /* A stream may go on adding. */
 static inline bool output_has_room(const struct worker *worker, const struct connection *connection)

@@ -39,19 +39,20 @@ static const char *drop_text(enum drop_reason reason)
 }
 
 /* Counts; true when it is to be told. */
-static bool drop_count(struct worker *worker, struct session *session, enum drop_reason reason)
+static bool drop_count(struct worker *worker, struct session *session, enum drop_reason reason,
+                       uint32_t count)
 {
     uint32_t type = advice_of[reason] ? LOG_NOTICE_ : LOG_DEBUG_;
     uint32_t now_s = worker->reactor->now_s;
     uint64_t spare = broker_config(worker->broker)->memory_limit_bytes / 16;
-    session_count_drop(session, worker_metrics(worker), reason,
-                       reason != DROP_MEMORY && memory_has_room(worker, spare));
+    session_count_drops(session, worker_metrics(worker), reason, count,
+                        reason != DROP_MEMORY && memory_has_room(worker, spare));
     if (!log_is_on(type))
         return false;
     struct flight *flight = session->flight;
     if (!flight)
         return true;
-    if (flight->dropped[reason] != 1 && now_s - flight->drop_told_s < REPORT_QUIET_S)
+    if (flight->dropped[reason] != count && now_s - flight->drop_told_s < REPORT_QUIET_S)
         return false;
     flight->drop_told_s = now_s;
     return true;
@@ -76,7 +77,7 @@ static const char *session_address(const struct session *session,
 __attribute__((cold)) void report_drop(struct worker *worker, struct session *session,
                                        enum drop_reason reason)
 {
-    if (!drop_count(worker, session, reason))
+    if (!drop_count(worker, session, reason, 1))
         return;
     if (advice_of[reason])
         SAY_DROP(LOG_NOTICE_, "Messages for", session, reason, drop_text(reason));
@@ -84,10 +85,20 @@ __attribute__((cold)) void report_drop(struct worker *worker, struct session *se
         SAY_DROP(LOG_DEBUG_, "Messages for", session, reason, drop_text(reason));
 }
 
+__attribute__((cold)) void report_unsent(struct worker *worker, struct session *session,
+                                         uint32_t count)
+{
+    if (!session)
+        metric_drop_many(worker_metrics(worker), DROP_UNSENT_QOS0, count);
+    else if (drop_count(worker, session, DROP_UNSENT_QOS0, count))
+        SAY_DROP(LOG_DEBUG_, "Messages for", session, DROP_UNSENT_QOS0,
+                 drop_text(DROP_UNSENT_QOS0));
+}
+
 __attribute__((cold)) void report_refusal(struct worker *worker, struct session *session,
                                           enum drop_reason reason, const char *text)
 {
-    if (drop_count(worker, session, reason))
+    if (drop_count(worker, session, reason, 1))
         SAY_DROP(LOG_NOTICE_, "Messages of", session, reason, text ? text : drop_text(reason));
 }
 

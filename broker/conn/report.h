@@ -27,6 +27,9 @@ struct send_options;
 
 /* Counts a message that this session's client did not get, and says so. */
 void report_drop(struct worker *worker, struct session *session, enum drop_reason reason);
+/* The same for QoS 0 messages that were given to a connection, which ends before they are written;
+   NULL: the session has gone from it already. */
+void report_unsent(struct worker *worker, struct session *session, uint32_t count);
 /* The same for one of this session's client that was not let in; `text`: why, NULL for the usual. */
 void report_refusal(struct worker *worker, struct session *session, enum drop_reason reason,
                     const char *text);

@@ -248,6 +248,7 @@ void worker_fini(struct worker *worker)
     for (uint32_t handle = 0; (handle = slab_next(&worker->connections, handle)) != 0;) {
         struct connection *connection = slab_at(&worker->connections, handle);
         connection->state = CONNECTION_CLOSING;
+        connection->session = NULL; /* freed before */
         connection->is_dirty = false;
         output_clear(worker, connection);
         attach_free_parts(worker, connection);

@@ -15,7 +15,7 @@
     X(MESSAGES_RECEIVED, "messages/received", "MQTT packets of any type received")            \
     X(MESSAGES_SENT, "messages/sent", "MQTT packets of any type sent")                        \
     X(PUBLISH_RECEIVED, "publish/messages/received", "PUBLISH packets received")              \
-    X(PUBLISH_SENT, "publish/messages/sent", "PUBLISH packets sent")                          \
+    X(PUBLISH_SENT, "publish/messages/sent", "PUBLISH packets given to a connection")         \
     X(PUBLISH_DROPPED, "publish/messages/dropped", "messages dropped, for any reason")        \
     X(PUBLISH_BYTES_RECEIVED, "publish/bytes/received", "payload bytes of PUBLISH received")  \
     X(PUBLISH_BYTES_SENT, "publish/bytes/sent", "payload bytes of PUBLISH sent")              \
@@ -62,6 +62,7 @@ enum metric {
     X(QUEUE_MESSAGES, "queue_messages", "max_queued_messages of the session reached")   \
     X(QUEUE_BYTES, "queue_bytes", "max_queued_bytes of the session reached")            \
     X(SLOW_QOS0, "slow_qos0", "QoS 0 for a client that reads too slowly")               \
+    X(UNSENT_QOS0, "unsent_qos0", "QoS 0 not yet written when its connection ended")    \
     X(OFFLINE_QOS0, "offline_qos0", "QoS 0 for a session that is not connected")        \
     X(EXPIRED, "expired", "message expiry interval ran out")                            \
     X(TOO_LARGE, "too_large", "larger than the client's Maximum Packet Size")           \

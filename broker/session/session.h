@@ -105,15 +105,15 @@ static inline struct slice session_id(const struct session *session)
     return slice_of(session->id, session->id_bytes);
 }
 
-/* Counts a message that this session did not get; with `has_memory` also in the session when it has no
+/* Counts messages that this session did not get; with `has_memory` also in the session when it has no
    delivery state yet. */
-static inline void session_count_drop(struct session *session, struct metrics *metrics,
-                                      enum drop_reason reason, bool has_memory)
+static inline void session_count_drops(struct session *session, struct metrics *metrics,
+                                       enum drop_reason reason, uint32_t count, bool has_memory)
 {
-    metric_drop(metrics, reason);
+    metric_drop_many(metrics, reason, count);
     struct flight *flight = has_memory ? session_flight(session) : session->flight;
     if (flight)
-        flight->dropped[reason]++;
+        flight->dropped[reason] += count;
 }
 
 #endif

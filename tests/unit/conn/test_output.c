@@ -6,14 +6,19 @@
 
 #include "tests/unit/conn/harness.h"
 
-/* Its socket takes little at a time. */
+/* The client's socket takes little at a time. */
+static void make_narrow(struct harness *h, const char *id)
+{
+    const struct connection *connection = harness_session(h, id, NULL)->sink;
+    int bytes = 4096;
+    BUG_ON(setsockopt(connection->io.fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes)));
+}
+
 static struct client *narrow_client(struct harness *h, const char *id, uint8_t qos)
 {
     struct client *s = client_of(h, 0, id, 0);
     client_subscribe(s, "t", qos);
-    const struct connection *connection = harness_session(h, id, NULL)->sink;
-    int bytes = 4096;
-    BUG_ON(setsockopt(connection->io.fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes)));
+    make_narrow(h, id);
     return s;
 }
 
@@ -190,12 +195,104 @@ static void reader_that_keeps_pace_is_not_cut_off(void **state)
     keep_pace("max_queued_messages 100\nqueue_policy disconnect\n", LIMIT, 60);
 }
 
+/* ---- the end ---- */
+
+/* 100 messages were sent to S, who reads none of them. */
+static struct harness *stuck_with_100(uint8_t version, struct client **s)
+{
+    static uint8_t payload[1000];
+    struct harness *h = harness_new(1, "max_queued_messages 1000\n");
+    *s = client_new(h, 0);
+    (*s)->version = version;
+    client_connect_as(*s, (struct connect){.id = "S", .clean_start = true});
+    harness_settle(h);
+    client_expect(*s, PACKET_CONNACK);
+    client_subscribe(*s, "t", 0);
+    make_narrow(h, "S");
+    struct client *p = client_of(h, 0, "P", 0);
+    for (uint32_t i = 0; i < 100; i++) {
+        client_publish_bytes(p, "t", payload, sizeof(payload), 0, 0, false);
+        harness_settle(h);
+    }
+    assert_true(((struct connection *)harness_session(h, "S", NULL)->sink)->is_blocked);
+    return h;
+}
+
+static uint32_t publishes_in_socket(struct client *s)
+{
+    uint32_t count = 0;
+    while (client_next(s))
+        count += s->type == PACKET_PUBLISH;
+    return count;
+}
+
+static void assert_each_came_or_was_dropped(struct harness *h, uint32_t came)
+{
+    assert_in_range(came, 1, 99);
+    assert_int_equal(harness_dropped(h, DROP_UNSENT_QOS0), 100 - came);
+    assert_int_equal(harness_metric(h, METRIC_PUBLISH_DROPPED), 100 - came);
+}
+
+static void what_a_client_that_goes_has_not_read_is_counted_as_dropped(void **state)
+{
+    (void)state;
+    for (uint8_t version = 4; version <= 5; version++) {
+        struct client *s;
+        struct harness *h = stuck_with_100(version, &s);
+        int unread = 0;
+        BUG_ON(ioctl(s->fd, FIONREAD, &unread));
+        client_drop(s);
+        harness_settle(h);
+        assert_each_came_or_was_dropped(h, (uint32_t)unread / (1000 + (version == 5 ? 7 : 6)));
+        harness_free(h);
+    }
+}
+
+static void what_a_client_that_is_taken_over_did_not_get_is_counted_as_dropped(void **state)
+{
+    (void)state;
+    for (uint8_t version = 4; version <= 5; version++) {
+        struct client *s;
+        struct harness *h = stuck_with_100(version, &s);
+        client_coming_back(h, 0, "S", 0);
+        harness_settle(h);
+        harness_pass_s(h, 3);
+        assert_each_came_or_was_dropped(h, publishes_in_socket(s));
+        harness_free(h);
+    }
+}
+
+static void session_that_stays_tells_what_its_connection_lost(void **state)
+{
+    (void)state;
+    struct harness *h = harness_new(1, "max_queued_messages 1000\n");
+    struct client *s = client_of(h, 0, "S", 3600), *p = client_of(h, 0, "P", 0);
+    client_subscribe(s, "t", 1);
+    make_narrow(h, "S");
+    static uint8_t payload[1000];
+    for (uint16_t i = 1; i <= 100; i++) {
+        client_publish_bytes(p, "t", payload, sizeof(payload), i % 2, i, false);
+        harness_settle(h);
+    }
+    client_drop(s);
+    harness_settle(h);
+    const struct flight *flight = harness_session(h, "S", NULL)->flight;
+    uint64_t lost = harness_dropped(h, DROP_UNSENT_QOS0);
+    assert_in_range(lost, 40, 50); /* and none of QoS 1 */
+    assert_int_equal(flight->dropped[DROP_UNSENT_QOS0], lost);
+    assert_int_equal(flight->inflight.count + flight->queue.count, 50);
+    harness_free(h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(publishes_that_wait_are_counted_exactly),
         cmocka_unit_test(reader_that_keeps_pace_loses_nothing),
         cmocka_unit_test(reader_that_keeps_pace_is_not_cut_off),
+        cmocka_unit_test(what_a_client_that_goes_has_not_read_is_counted_as_dropped),
+        cmocka_unit_test(what_a_client_that_is_taken_over_did_not_get_is_counted_as_dropped),
+        cmocka_unit_test(session_that_stays_tells_what_its_connection_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -71,10 +71,10 @@ static void session_keeps_drop_counters_when_trimmed(void **state)
     struct session *session = session_new(SLICE_LIT("id"));
     struct metrics *metrics = aligned_alloc(64, (sizeof(*metrics) + 63) / 64 * 64);
     memset(metrics, 0, sizeof(*metrics));
-    session_count_drop(session, metrics, DROP_EXPIRED, false);
+    session_count_drops(session, metrics, DROP_EXPIRED, 1, false);
     assert_null(session->flight);
-    session_count_drop(session, metrics, DROP_EXPIRED, true);
-    session_count_drop(session, metrics, DROP_EXPIRED, false);
+    session_count_drops(session, metrics, DROP_EXPIRED, 1, true);
+    session_count_drops(session, metrics, DROP_EXPIRED, 1, false);
     session_trim(session);
     assert_int_equal(session->flight->dropped[DROP_EXPIRED], 2);
     assert_int_equal(metric_read(&metrics->dropped[DROP_EXPIRED]), 3);
