@@ -510,6 +510,8 @@ void connection_ready(struct reactor *reactor, struct io *io, uint32_t events)
         if (connection->hold &
             HOLD_OUTPUT) /* it reads, however slowly; that we do not is our choice */
             connection->last_packet_tick = reactor->now_tick;
+        if (connection->state == CONNECTION_CONNECTED) /* the limits may no longer be passed */
+            deliver_update_ready(worker, connection->session);
         if (output_has_room(worker, connection))
             deliver_drained(worker, connection);
     }

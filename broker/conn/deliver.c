@@ -54,18 +54,6 @@ bool deliver_window_is_open(struct worker *worker, struct session *session)
            (bytes_max == 0 || flight->inflight.count == 0 || flight->inflight.bytes < bytes_max);
 }
 
-void deliver_update_ready(struct worker *worker, struct session *session)
-{
-    struct slot *slot = slot_of(&worker->broker->slots, session->slot);
-    uint8_t ready = SLOT_OFFLINE;
-    if (session->flags & SESSION_IS_ENDING)
-        ready = SLOT_ENDED;
-    else if (session->sink)
-        ready = deliver_window_is_open(worker, session) ? SLOT_READY : SLOT_BUSY;
-    if (atomic_load_explicit(&slot->ready, memory_order_relaxed) != ready)
-        atomic_store_explicit(&slot->ready, ready, memory_order_relaxed);
-}
-
 static void count_out(struct session *session, const struct publication *publication)
 {
     session->messages_out++;
@@ -171,6 +159,27 @@ static void send_qos0(struct worker *worker, struct session *session,
         count_out(session, publication);
     else
         drop(worker, session, drop_reason_of(result));
+}
+
+/* Whether a message would be on its way at once, whatever its QoS. */
+static bool takes_now(struct worker *worker, struct session *session)
+{
+    const struct connection *connection = session->sink;
+    return deliver_window_is_open(worker, session) &&
+           !(connection->is_blocked &&
+             is_over_output_limits(broker_config(worker->broker), connection));
+}
+
+void deliver_update_ready(struct worker *worker, struct session *session)
+{
+    struct slot *slot = slot_of(&worker->broker->slots, session->slot);
+    uint8_t ready = SLOT_OFFLINE;
+    if (session->flags & SESSION_IS_ENDING)
+        ready = SLOT_ENDED;
+    else if (session->sink)
+        ready = takes_now(worker, session) ? SLOT_READY : SLOT_BUSY;
+    if (atomic_load_explicit(&slot->ready, memory_order_relaxed) != ready)
+        atomic_store_explicit(&slot->ready, ready, memory_order_relaxed);
 }
 
 static void deliver_qos0(struct worker *worker, struct session *session,
@@ -353,6 +362,7 @@ static void deliver_later(struct worker *worker, struct session *session,
     if (!make_delivery(publication, wish, qos, retain, &delivery) ||
         !queue_delivery(worker, session, &delivery))
         drop(worker, session, DROP_MEMORY);
+    deliver_update_ready(worker, session);
 }
 
 bool deliver_to_queue(struct worker *worker, struct session *session,

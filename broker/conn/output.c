@@ -355,6 +355,8 @@ static void output_set_blocked(struct worker *worker, struct connection *connect
     connection->is_blocked = is_blocked;
     uint8_t in = connection->io.interest & EPOLLIN;
     reactor_io_set(worker->reactor, &connection->io, is_blocked ? in | EPOLLOUT : in);
+    if (connection->state == CONNECTION_CONNECTED)
+        deliver_update_ready(worker, connection->session);
 }
 
 void output_give_up(struct worker *worker, struct connection *connection)

@@ -10,6 +10,7 @@
 
 #include "base/mem.h"
 #include "conn/aliases.h"
+#include "conn/deliver.h"
 #include "conn/output.h"
 #include "conn/report.h"
 #include "mqtt/encode.h"
@@ -61,10 +62,13 @@ static void count_publish(struct worker *worker, struct connection *connection, 
     connection->out_publishes += qos == 0;
 }
 
-/* Piled up in one turn: better written now than later. */
+/* Piled up in one turn: better written now than later. Where nothing can be written, its share groups
+   ask others before it gets too much. */
 static void write_if_much(struct worker *worker, struct connection *connection)
 {
-    if (connection->out_bytes > worker->output_flush_bytes && !connection->is_blocked)
+    if (UNLIKELY(connection->is_blocked))
+        deliver_update_ready(worker, connection->session);
+    else if (connection->out_bytes > worker->output_flush_bytes)
         output_write(worker, connection);
 }
 
