@@ -5,6 +5,9 @@
  * the reap shuts the sending side down and, when the peer may still be sending, reads and throws
  * away for at most two seconds, so that a reset does not destroy the DISCONNECT that says why. Then
  * the descriptor is closed.
+ *
+ * Where the socket is full, what it has taken nothing of is thrown away, DISCONNECT is put behind the
+ * packet that is half written, and for at most two seconds the peer may read so far.
  */
 #include "conn/connection.h"
 
@@ -322,8 +325,8 @@ static void connection_log_close(struct worker *worker, struct connection *conne
 static void connection_say_why(struct worker *worker, struct connection *connection, uint8_t code,
                                const char *text)
 {
-    if (connection->version != MQTT_5 || connection->state != CONNECTION_CONNECTED ||
-        connection->is_blocked || code < 0x80)
+    if (connection->version != MQTT_5 || connection->state != CONNECTION_CONNECTED || code < 0x80 ||
+        (connection->is_blocked && connection->has_transport))
         return;
     struct slice reason_string = text ? slice_str(text) : slice_str(reason_text(code));
     const char *reference = broker_config(worker->broker)->server_reference;
@@ -334,6 +337,7 @@ static void connection_say_why(struct worker *worker, struct connection *connect
         encode_disconnect(packet, sizeof(packet), connection->packet_bytes_max, code, reason_string,
                           has_reference ? slice_str(reference) : slice_of(NULL, 0));
     if (bytes && output_append(worker, connection, packet, (uint32_t)bytes)) {
+        connection->has_last_words = true;
         report_sent(connection, packet, bytes);
         metric_add(worker_metrics(worker), METRIC_MESSAGES_SENT, 1);
     }
@@ -365,8 +369,11 @@ void connection_close(struct worker *worker, struct connection *connection,
         metric_counter_add(&metrics->closed[reason], 1);
         connection_log_close(worker, connection, reason, text);
     }
-    bool has_peer =
-        reason != CLOSE_CLIENT_DISCONNECT && reason != CLOSE_CLIENT_GONE && reason != CLOSE_NETWORK;
+    bool has_peer = reason != CLOSE_CLIENT_DISCONNECT && reason != CLOSE_CLIENT_GONE &&
+                    reason != CLOSE_NETWORK &&
+                    !(reason == CLOSE_SHUTDOWN && connection->is_blocked); /* not waited for */
+    if (connection->is_blocked)
+        output_cut(worker, connection);
     if (has_peer)
         connection_say_why(worker, connection, code, text);
     if (connection->has_transport)
@@ -446,9 +453,10 @@ static bool connection_linger(struct worker *worker, struct connection *connecti
                    connection->close_reason == CLOSE_CLIENT_GONE ||
                    connection->close_reason == CLOSE_NETWORK ||
                    connection->close_reason == CLOSE_SHUTDOWN || !connection->has_spoken;
-    if (is_calm || connection->out_bytes)
+    bool is_written = connection->out_bytes == 0;
+    if (is_calm || !(is_written || (connection->is_blocked && connection->has_last_words)))
         return false;
-    if (shutdown(connection->io.fd, SHUT_WR))
+    if (is_written && shutdown(connection->io.fd, SHUT_WR))
         return false;
     if (timing_heap_arm(worker->keepalive, connection->handle,
                         worker->reactor->now_tick + LINGER_TICKS))
@@ -456,7 +464,7 @@ static bool connection_linger(struct worker *worker, struct connection *connecti
     mem_free(connection->tail);
     connection->tail = NULL;
     connection->is_lingering = true;
-    reactor_io_set(worker->reactor, &connection->io, EPOLLIN);
+    reactor_io_set(worker->reactor, &connection->io, is_written ? EPOLLIN : EPOLLIN | EPOLLOUT);
     return true;
 }
 
@@ -486,6 +494,17 @@ static void connection_discard(struct worker *worker, struct connection *connect
     connection_finish(worker, connection);
 }
 
+/* A closed peer reads, or sends, or is gone. */
+static void connection_linger_ready(struct worker *worker, struct connection *connection,
+                                    uint32_t events)
+{
+    if (!(events & EPOLLOUT) || events & (EPOLLERR | EPOLLHUP))
+        connection_discard(worker, connection);
+    else if (!output_write(worker, connection) ||
+             (connection->out_bytes == 0 && !connection_linger(worker, connection)))
+        connection_finish(worker, connection);
+}
+
 /* The peer is gone: nothing can be written any more, so nothing is waited for on that account, but
    what it sent before is read to its end, which closes the connection. */
 static void connection_hear_out(struct worker *worker, struct connection *connection)
@@ -500,7 +519,7 @@ void connection_ready(struct reactor *reactor, struct io *io, uint32_t events)
     struct connection *connection = (struct connection *)io;
     if (connection->state == CONNECTION_CLOSING) {
         if (connection->is_lingering)
-            connection_discard(worker, connection);
+            connection_linger_ready(worker, connection, events);
         return;
     }
     bool is_dead = events & (EPOLLERR | EPOLLHUP);

@@ -86,6 +86,7 @@ struct connection {
     uint16_t port;
     uint8_t version : 4;        /* 0 before CONNECT */
     uint8_t newcomer_reads : 3; /* so far: see admit.h */
+    bool has_last_words : 1;    /* DISCONNECT ends the output: worth waiting for its being taken */
     uint8_t listener;
     uint8_t hold;               /* HOLD_* */
     uint8_t state : 3;          /* enum connection_state */

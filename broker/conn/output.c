@@ -183,12 +183,8 @@ bool output_refer(struct worker *worker, struct connection *connection, struct m
     return true;
 }
 
-static void output_free_first(struct worker *worker, struct connection *connection)
+static inline void output_free_chunk(struct worker *worker, struct chunk *chunk)
 {
-    struct chunk *chunk = connection->out_first;
-    connection->out_first = chunk->next;
-    if (!chunk->next)
-        connection->out_last = NULL;
     if (chunk->message) {
         message_unref(chunk->message, 1);
         pool_put(&worker->references, chunk);
@@ -197,13 +193,30 @@ static void output_free_first(struct worker *worker, struct connection *connecti
     }
 }
 
+static void output_free_first(struct worker *worker, struct connection *connection)
+{
+    struct chunk *chunk = connection->out_first;
+    connection->out_first = chunk->next;
+    if (!chunk->next)
+        connection->out_last = NULL;
+    output_free_chunk(worker, chunk);
+}
+
+/* QoS 0 messages are gone that waited, but for `kept`. */
+static void output_lose_publishes(struct worker *worker, struct connection *connection,
+                                  uint32_t kept)
+{
+    if (connection->out_publishes > kept)
+        report_unsent(worker, connection->session, connection->out_publishes - kept);
+    connection->out_publishes = kept;
+}
+
 void output_clear(struct worker *worker, struct connection *connection)
 {
-    if (connection->out_publishes)
-        report_unsent(worker, connection->session, connection->out_publishes);
+    output_lose_publishes(worker, connection, 0);
     while (connection->out_first)
         output_free_first(worker, connection);
-    connection->out_bytes = connection->out_publishes = 0;
+    connection->out_bytes = 0;
 }
 
 /* Goes over the packets of a chain. */
@@ -298,6 +311,30 @@ output_consume_part(struct worker *worker, struct connection *connection, size_t
     output_free_written(worker, connection, written);
     connection->out_first->begun = (uint32_t)(walk.end - written);
     connection->out_first->begun_is_qos_0 = walk.is_qos_0;
+}
+
+void output_cut(struct worker *worker, struct connection *connection)
+{
+    if (!connection->out_first || connection->has_transport)
+        return;
+    uint32_t keep = connection->out_first->begun;
+    if (keep == 0) {
+        output_clear(worker, connection);
+        return;
+    }
+    output_lose_publishes(worker, connection, connection->out_first->begun_is_qos_0);
+    connection->out_bytes = keep;
+    struct chunk *last = connection->out_first;
+    for (; last->len < keep; last = last->next)
+        keep -= last->len;
+    last->len = keep;
+    last->cap_left = 0;
+    while (last->next) {
+        struct chunk *chunk = last->next;
+        last->next = chunk->next;
+        output_free_chunk(worker, chunk);
+    }
+    connection->out_last = last;
 }
 
 /* Takes `written` bytes off the front of the chain. */

@@ -55,6 +55,9 @@ void output_flush_all(struct worker *worker);
 void output_give_up(struct worker *worker, struct connection *connection);
 /* Drops everything unwritten, and counts what QoS 0 messages nobody sends again. */
 void output_clear(struct worker *worker, struct connection *connection);
+/* Drops all but the rest of a packet that is partly written, so that a last one can follow it. Not
+   with a transport: it has announced more already. */
+void output_cut(struct worker *worker, struct connection *connection);
 /* A stream may go on adding. */
 static inline bool output_has_room(const struct worker *worker, const struct connection *connection)
 {

@@ -284,6 +284,70 @@ static void session_that_stays_tells_what_its_connection_lost(void **state)
     harness_free(h);
 }
 
+/* S is cut off by policy: reads whole PUBLISH packets, DISCONNECT behind them, and the end. */
+static void cut_off(uint32_t bytes)
+{
+    static uint8_t payload[7000];
+    struct harness *h = harness_new(1, "max_queued_messages 50\nqueue_policy disconnect\n");
+    struct client *s = narrow_client(h, "S", 0), *p = client_of(h, 0, "P", 0);
+    uint32_t sent = 0, came = 0;
+    for (; harness_session(h, "S", NULL); sent++) {
+        client_publish_bytes(p, "t", payload, bytes, 0, 0, false);
+        harness_settle(h);
+    }
+    assert_int_equal(harness_closed(h, CLOSE_SLOW), 1);
+    for (; client_next(s) && s->type == PACKET_PUBLISH; came++)
+        harness_settle(h);
+    assert_int_equal(s->type, PACKET_DISCONNECT);
+    assert_int_equal(s->body[0], REASON_QUOTA_EXCEEDED);
+    assert_int_equal(s->in_len, 0);
+    harness_settle(h);
+    client_expect_closed(s);
+    assert_int_equal(harness_dropped(h, DROP_SLOW_QOS0), 1);
+    assert_int_equal(harness_dropped(h, DROP_UNSENT_QOS0), sent - 1 - came);
+    harness_free(h);
+}
+
+static void client_that_is_cut_off_reads_why(void **state)
+{
+    (void)state;
+    cut_off(10);
+    cut_off(1000);
+    cut_off(3000); /* by reference */
+    cut_off(7000);
+}
+
+static void client_that_is_taken_over_reads_why_though_its_socket_is_full(void **state)
+{
+    (void)state;
+    struct client *s;
+    struct harness *h = stuck_with_100(5, &s);
+    client_coming_back(h, 0, "S", 0);
+    harness_settle(h);
+    harness_pass_s(h, 1);
+    while (client_next(s) && s->type == PACKET_PUBLISH)
+        harness_settle(h);
+    assert_int_equal(s->type, PACKET_DISCONNECT);
+    assert_int_equal(s->body[0], REASON_SESSION_TAKEN_OVER);
+    harness_free(h);
+}
+
+static void client_that_does_not_read_why_is_not_waited_for(void **state)
+{
+    (void)state;
+    struct client *s;
+    struct harness *h = stuck_with_100(5, &s);
+    client_coming_back(h, 0, "S", 0);
+    harness_settle(h);
+    assert_int_equal(harness_worker(h, 0)->connections.used, 3);
+    harness_pass_s(h, 3);
+    assert_int_equal(harness_worker(h, 0)->connections.used, 2);
+    uint32_t came = publishes_in_socket(s);
+    assert_true(s->is_gone);
+    assert_each_came_or_was_dropped(h, came);
+    harness_free(h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -293,6 +357,9 @@ int main(void)
         cmocka_unit_test(what_a_client_that_goes_has_not_read_is_counted_as_dropped),
         cmocka_unit_test(what_a_client_that_is_taken_over_did_not_get_is_counted_as_dropped),
         cmocka_unit_test(session_that_stays_tells_what_its_connection_lost),
+        cmocka_unit_test(client_that_is_cut_off_reads_why),
+        cmocka_unit_test(client_that_is_taken_over_reads_why_though_its_socket_is_full),
+        cmocka_unit_test(client_that_does_not_read_why_is_not_waited_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
