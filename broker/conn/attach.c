@@ -13,6 +13,7 @@
 #include "conn/authenticate.h"
 #include "conn/bulk.h"
 #include "conn/give_up.h"
+#include "conn/input.h"
 #include "conn/moving.h"
 #include "conn/output.h"
 #include "conn/replay.h"
@@ -23,6 +24,8 @@
 #include "runtime/log.h"
 
 #define WAITING_TICKS 20u
+#define LEAVING_TICKS \
+    10u /* who took the place waits no longer for the rest of what was sent before */
 
 struct slice pending_client_id(const struct pending_connect *pending)
 {
@@ -290,14 +293,52 @@ static bool attach_fresh(struct worker *worker, struct connection *connection,
     return true;
 }
 
-void attach_hear_before_takeover(struct worker *worker, struct connection *connection)
+/* Nobody reads our answers any more, so they hold nothing up. */
+static void stop_answering(struct worker *worker, struct connection *connection)
+{
+    output_give_up(worker, connection);
+    connection->hold &= (uint8_t)~HOLD_OUTPUT;
+}
+
+bool attach_hear_before_takeover(struct worker *worker, struct connection *connection)
 {
     uint64_t until_ns = worker->reactor->read_until_ns;
-    if (connection->hold != HOLD_TURN)
-        return;
+    bool is_first = !(connection->hold & HOLD_LEAVING);
     worker->reactor->read_until_ns = clock_real_ns() + worker->reactor->group->last_read_budget_ns;
-    connection_unhold(worker, connection, HOLD_TURN);
+    connection->hold |= HOLD_LEAVING;
+    if (connection->hold & HOLD_OUTPUT)
+        stop_answering(worker, connection);
+    if (is_first)
+        input_read_last(worker, connection);
+    else
+        connection_resume_input(worker, connection);
     worker->reactor->read_until_ns = until_ns;
+    if (connection->state == CONNECTION_CLOSING || !input_waits(worker, connection))
+        return true;
+    if (!is_first)
+        return false;
+    connection_set_reading(worker, connection);
+    return timing_heap_arm(worker->keepalive, connection->handle,
+                           worker->reactor->now_tick + LEAVING_TICKS) != ERR_OK;
+}
+
+/* Whether a session of this reactor has a connection that is to be heard first. In the reactor's read
+   buffer lies what came from the connection that asks. */
+static bool attach_must_wait(struct worker *worker, const struct session_ref *ref)
+{
+    struct slot *slot = slot_of(&worker->broker->slots, ref->slot);
+    struct session *session = slot->object;
+    bool is_it = atomic_load(&slot->generation) == ref->generation;
+    if (!is_it || !session->sink)
+        return false;
+    uint8_t *buffer = worker->reactor->read_buffer, *other = mem_alloc(REACTOR_READ_BYTES);
+    if (!other)
+        return false;
+    worker->reactor->read_buffer = other;
+    bool is_heard = attach_hear_before_takeover(worker, session->sink);
+    worker->reactor->read_buffer = buffer;
+    mem_free(other);
+    return !is_heard;
 }
 
 /* The session is known to be of this reactor: takes it over, or says false when it is not there any
@@ -309,8 +350,6 @@ static bool attach_here(struct worker *worker, struct connection *connection,
     struct session *session = slot->object;
     if (atomic_load(&slot->generation) != ref->generation || (session->flags & SESSION_IS_ENDING))
         return false;
-    if (session->sink)
-        attach_hear_before_takeover(worker, session->sink);
     if (session->sink)
         connection_close_plain(worker, session->sink, CLOSE_TAKEN_OVER); /* [MQTT-3.1.4-3] */
     if (session->flags & SESSION_IS_ENDING)
@@ -351,7 +390,7 @@ void attach_begin(struct worker *worker, struct connection *connection)
             continue;
         struct slot *slot = slot_of(&broker->slots, ref.slot);
         if (ref.owner != worker->reactor->index || atomic_load(&slot->is_moving) ||
-            moving_is_delayed(worker, &ref)) {
+            moving_is_delayed(worker, &ref) || attach_must_wait(worker, &ref)) {
             attach_wait(worker, connection, &ref);
             return;
         }
@@ -380,6 +419,8 @@ void attach_detach(struct worker *worker, struct connection *connection)
     connection->session = NULL;
     metric_add(worker_metrics(worker), METRIC_CLIENTS_CONNECTED, (uint64_t)-1);
     deliver_update_ready(worker, session);
+    if (connection->hold & HOLD_LEAVING)
+        moving_go_on(worker, session);
     if (session->expiry_s == 0) {
         session_end(worker, session);
         return;

@@ -4,7 +4,8 @@
  * Taking over a session of another reactor B from reactor C, without losing a message or its order:
  *
  *   C: MAIL_TAKEOVER -> B              the connection waits, unread
- *   B: closes its old connection, and goes on when nothing that came from it is being spread
+ *   B: reads what its old connection has sent, waits when that takes longer, and closes it; goes on
+ *      when nothing that came from it is being spread
  *      is_moving = MOVING_FROM(B), owner = C      new deliveries now go to C, which stashes them
  *      waits for a grace period        every reactor has begun a turn since: all that was sent to B
  *                                      is in B's mailbox, and is delivered into the session by B
@@ -46,9 +47,11 @@ void attach_begin(struct worker *worker, struct connection *connection);
 /* Refuses a CONNECT: CONNACK with the code in the form of its version, then close. */
 void attach_refuse(struct worker *worker, struct connection *connection, uint8_t code,
                    const char *text);
-/* Another connection takes the session over: works off what has arrived from this one and only waits
-   for its turn, as a DISCONNECT may be among it [MQTT-3.14.4-3]. The session may end by that. */
-void attach_hear_before_takeover(struct worker *worker, struct connection *connection);
+/* Another connection takes the session over: works off what has arrived from this one, as a DISCONNECT
+   may be among it [MQTT-3.14.4-3]. True: that is done, and this one is to be closed, if it has not come
+   to that; the session may have ended by it. False: some of it waits for something (a message that is
+   being spread, a long SUBSCRIBE, time); who asked waits in moving.c, five seconds at most. */
+bool attach_hear_before_takeover(struct worker *worker, struct connection *connection);
 /* The connection closes: will, expiry and shared messages by the rules. */
 void attach_detach(struct worker *worker, struct connection *connection);
 void attach_forget_pending(struct worker *worker, struct connection *connection);

@@ -180,9 +180,11 @@ struct worker {
     struct connection *closed_first; /* to be reaped */
     struct paused paused;
     struct table coming_by_slot; /* struct coming: sessions on their way here that are waited for */
-    struct list coming;          /* the same */
-    struct list moves;           /* requests for sessions made here */
-    struct move *moves_unposted; /* moves that there was no memory to mail */
+    struct list coming;          /* the same, or here and not to be had yet, */
+    struct list due;             /* and those of them that can go on, by due_job */
+    struct job due_job;
+    struct list moves;                          /* requests for sessions made here */
+    struct move *moves_unposted;                /* moves that there was no memory to mail */
     struct due_will *wills_first, **wills_last; /* published one after the other by wills_job */
     struct job wills_job;
     struct list spreads;                /* under way, of publishers */

@@ -25,6 +25,7 @@
 #include "conn/attach.h"
 #include "conn/deliver.h"
 #include "conn/input.h"
+#include "conn/moving.h"
 #include "conn/output.h"
 #include "conn/report.h"
 #include "mqtt/encode.h"
@@ -246,6 +247,8 @@ void connection_unhold(struct worker *worker, struct connection *connection, uin
     if (!(connection->hold & why) || connection->state == CONNECTION_CLOSING)
         return;
     connection->hold &= (uint8_t)~why;
+    if ((connection->hold & HOLD_LEAVING) && !(connection->hold & HOLD_STOPS_PARSING))
+        moving_go_on(worker, connection->session);
     if (connection->hold)
         return;
     connection->last_packet_tick = worker->reactor->now_tick;
@@ -297,6 +300,8 @@ void connection_timer(void *reactor, uint32_t handle)
     if (connection->state == CONNECTION_CLOSING) {
         if (connection->is_lingering)
             connection_finish(worker, connection);
+    } else if (connection->hold & HOLD_LEAVING) {
+        connection_close_plain(worker, connection, CLOSE_TAKEN_OVER); /* who came waits no longer */
     } else if (connection->state == CONNECTION_CONNECTED) {
         connection_check_keepalive(worker, connection);
     } else if (connection->state == CONNECTION_WAITING) {

@@ -41,6 +41,9 @@ enum connection_state {
 #define HOLD_SPREAD 0x10u   /* its last message is still being spread to very many */
 #define HOLD_TURN 0x20u     /* what it sent takes more than one turn to work off */
 #define HOLD_ADMIT 0x40u    /* a newcomer: others came before it */
+#define HOLD_LEAVING 0x80u  /* another takes its place, and waits until it was heard to its end */
+/* What has been read waits as well. */
+#define HOLD_STOPS_PARSING (HOLD_WAITING | HOLD_OUTPUT | HOLD_BULK | HOLD_SPREAD | HOLD_TURN)
 
 /* Bytes of a packet that has not arrived whole. */
 struct tail {

@@ -23,6 +23,8 @@
 #include "conn/pause.h"
 #include "conn/run.h"
 
+#define LAST_READS \
+    4u /* of a connection whose place is taken: 256 KiB, unless it waits for something */
 #define TAIL_DIRECT_BYTES 16384u
 #define TAIL_RESERVE_BYTES 65536u /* packets up to this size may end somewhat above memory_limit */
 #define TAIL_FREE_BYTES 1024u     /* of half a packet are kept also when memory_limit is reached */
@@ -38,7 +40,6 @@ uint32_t input_packet_bytes_max(struct worker *worker, const struct connection *
     return max;
 }
 
-#define HOLD_STOPS_PARSING (HOLD_WAITING | HOLD_OUTPUT | HOLD_BULK | HOLD_SPREAD | HOLD_TURN)
 /* The clock is looked at when this much has been done, each unit some 50 to 100 ns: a packet, a
    look-up of its topic, a delivery. */
 #define INPUT_UNITS_PER_LOOK 64u
@@ -309,4 +310,50 @@ bool input_read(struct worker *worker, struct connection *connection)
     if (metric_read(&worker_metrics(worker)->counters[METRIC_PUBLISH_RECEIVED]) != publishes)
         input_pause_if_pressed(worker, connection);
     return is_all;
+}
+
+/* Keeps what has arrived behind what waits. That the stream ends there is not looked at: what was sent
+   before comes first. */
+static void input_read_behind(struct worker *worker, struct connection *connection)
+{
+    uint8_t *buffer = worker->reactor->read_buffer;
+    uint32_t kept = connection->tail ? connection->tail->len : 0;
+    if (kept >= REACTOR_READ_BYTES)
+        return;
+    if (kept)
+        memcpy(buffer, connection->tail->bytes, kept);
+    struct transport *transport = connection_transport(connection);
+    size_t raw, room = REACTOR_READ_BYTES - kept;
+    ssize_t got =
+        transport ? transport->ops->read(transport, connection->io.fd, buffer + kept, room, &raw)
+                  : recv(connection->io.fd, buffer + kept, room, 0);
+    metric_add(worker_metrics(worker), METRIC_READS, 1);
+    if (got <= 0)
+        return;
+    metric_add(worker_metrics(worker), METRIC_BYTES_RECEIVED, transport ? raw : (uint64_t)got);
+    input_keep(worker, connection, slice_of(buffer, kept + (size_t)got));
+}
+
+void input_read_last(struct worker *worker, struct connection *connection)
+{
+    connection->hold &= (uint8_t)~HOLD_TURN;
+    connection_resume_input(worker, connection);
+    for (uint32_t reads = 0; reads < LAST_READS && connection->state == CONNECTION_CONNECTED &&
+                             !(connection->hold & HOLD_STOPS_PARSING);
+         reads++) {
+        if (input_read(worker, connection))
+            break;
+    }
+    if (connection->state == CONNECTION_CONNECTED && connection->hold & HOLD_STOPS_PARSING)
+        input_read_behind(worker, connection);
+}
+
+bool input_waits(struct worker *worker, const struct connection *connection)
+{
+    struct frame frame;
+    const struct fault *fault;
+    const struct tail *tail = connection->tail;
+    return tail &&
+           frame_next(slice_of(tail->bytes, tail->len), connection->version,
+                      input_packet_bytes_max(worker, connection), &frame, &fault) != FRAME_SHORT;
 }

@@ -29,7 +29,8 @@ struct move {
     uint16_t to;                      /* the reactor that asks */
 };
 
-/* What waits here for one session that is on its way; there only while something does. */
+/* What waits here for one session that is on its way, or that is here with a connection which is still
+   to be heard; there only while something does. */
 struct coming {
     struct table_node by_slot; /* first member */
     struct list link;          /* in the worker's list of them */
@@ -90,6 +91,26 @@ void moving_post_delayed(struct worker *worker, struct moves *delayed)
     }
 }
 
+static uint32_t hash_of_slot(uint32_t slot)
+{
+    uint32_t hash = slot * 0x9E3779B1u;
+    return hash ^ hash >> 15;
+}
+
+static struct coming *coming_find(struct worker *worker, uint32_t slot)
+{
+    struct table_node *node = table_find(&worker->coming_by_slot, hash_of_slot(slot));
+    while (node && ((struct coming *)node)->slot != slot)
+        node = table_find_next(node);
+    return (struct coming *)node;
+}
+
+static bool has_moves(struct worker *worker, uint32_t slot)
+{
+    struct coming *coming = coming_find(worker, slot);
+    return coming && coming->moves.first;
+}
+
 struct move *moving_new(struct worker *worker)
 {
     struct move *move = mem_zalloc(sizeof(*move));
@@ -109,22 +130,12 @@ void moving_free(struct move *move)
 bool moving_is_delayed(struct worker *worker, const struct session_ref *ref)
 {
     struct slot *slot = slot_of(&worker->broker->slots, ref->slot);
-    return ref->owner == worker->reactor->index &&
-           atomic_load(&slot->generation) == ref->generation &&
-           spread_has_moves(worker, slot->object);
-}
-
-void moving_request_take(struct worker *worker, struct move *move, struct connection *connection,
-                         const struct session_ref *ref)
-{
-    move->slot = ref->slot;
-    move->generation = ref->generation;
-    if (connection)
-        move->connection = (struct connection_ref){connection->handle, connection->generation};
-    if (connection && moving_is_delayed(worker, ref))
-        spread_delays_move(worker, slot_of(&worker->broker->slots, ref->slot)->object, move);
-    else
-        post_move(worker, ref->owner, MAIL_TAKEOVER, move);
+    if (ref->owner != worker->reactor->index || atomic_load(&slot->generation) != ref->generation)
+        return false;
+    const struct session *session = slot->object;
+    const struct connection *connection = session->sink;
+    return has_moves(worker, ref->slot) || spread_has_moves(worker, session) ||
+           (connection && connection->hold & HOLD_LEAVING);
 }
 
 static void fence_passed(struct epoch_item *item, void *ctx)
@@ -148,20 +159,6 @@ static void begin_move(struct worker *worker, struct session *session, struct mo
     epoch_defer(worker->reactor->epoch, &move->item, fence_passed);
 }
 
-static uint32_t hash_of_slot(uint32_t slot)
-{
-    uint32_t hash = slot * 0x9E3779B1u;
-    return hash ^ hash >> 15;
-}
-
-static struct coming *coming_find(struct worker *worker, uint32_t slot)
-{
-    struct table_node *node = table_find(&worker->coming_by_slot, hash_of_slot(slot));
-    while (node && ((struct coming *)node)->slot != slot)
-        node = table_find_next(node);
-    return (struct coming *)node;
-}
-
 /* NULL: no memory. */
 static struct coming *coming_make(struct worker *worker, uint32_t slot)
 {
@@ -178,8 +175,8 @@ static struct coming *coming_make(struct worker *worker, uint32_t slot)
     return coming;
 }
 
-/* The session of the move is on its way here: the move waits for it, without memory by asking every
-   turn. */
+/* The session of the move is on its way here, or its connection is to be heard: the move waits for it,
+   without memory by asking every turn. */
 static void wait_for_session(struct worker *worker, struct move *move)
 {
     struct coming *coming = coming_make(worker, move->slot);
@@ -190,38 +187,76 @@ static void wait_for_session(struct worker *worker, struct move *move)
     moving_delay(&coming->moves, move);
 }
 
-void attach_mail_takeover(struct reactor *reactor, void *payload, uint32_t bytes)
+void moving_request_take(struct worker *worker, struct move *move, struct connection *connection,
+                         const struct session_ref *ref)
 {
-    struct worker *worker = worker_of(reactor);
-    struct move *move = *(struct move **)payload;
-    struct slot *slot = slot_of(&worker->broker->slots, move->slot);
-    uint16_t owner = atomic_load_explicit(&slot->owner, memory_order_acquire);
-    bool is_it = atomic_load_explicit(&slot->generation, memory_order_acquire) == move->generation;
-    (void)bytes;
-    if (is_it && owner != reactor->index) {
-        post_move(worker, owner, MAIL_TAKEOVER, move); /* it has moved on */
-        return;
-    }
-    if (is_it && atomic_load(&slot->is_moving)) {
+    move->slot = ref->slot;
+    move->generation = ref->generation;
+    if (connection)
+        move->connection = (struct connection_ref){connection->handle, connection->generation};
+    struct session *session = slot_of(&worker->broker->slots, ref->slot)->object;
+    if (!connection || !moving_is_delayed(worker, ref))
+        post_move(worker, ref->owner, MAIL_TAKEOVER, move);
+    else if (has_moves(worker, ref->slot) || !spread_has_moves(worker, session))
         wait_for_session(worker, move);
-        return;
-    }
-    struct session *session = is_it ? slot->object : NULL;
-    bool is_there = session && !(session->flags & SESSION_IS_ENDING);
-    if (is_there && session->sink)
-        attach_hear_before_takeover(worker, session->sink);
-    is_there = is_there && !(session->flags & SESSION_IS_ENDING);
-    if (is_there && move->connection.handle == 0)
+    else
+        spread_delays_move(worker, session, move);
+}
+
+/* The session that a move asks for; NULL when it is not here, or ending. */
+static struct session *session_of_move(struct worker *worker, const struct move *move)
+{
+    struct slot *slot = slot_of(&worker->broker->slots, move->slot);
+    bool is_here =
+        atomic_load_explicit(&slot->generation, memory_order_acquire) == move->generation &&
+        atomic_load_explicit(&slot->owner, memory_order_acquire) == worker->reactor->index &&
+        !atomic_load(&slot->is_moving);
+    struct session *session = is_here ? slot->object : NULL;
+    return session && !(session->flags & SESSION_IS_ENDING) ? session : NULL;
+}
+
+/* Whether its connection has sent something that comes before the move. Ends both if that says so. */
+static bool must_wait(struct worker *worker, const struct move *move)
+{
+    struct session *session = session_of_move(worker, move);
+    return session && session->sink && !attach_hear_before_takeover(worker, session->sink);
+}
+
+/* The session ends, or loses its connection and goes to who asks. */
+static void take(struct worker *worker, struct move *move)
+{
+    struct session *session = session_of_move(worker, move);
+    if (session && move->connection.handle == 0)
         session_end(worker, session);
-    else if (is_there && session->sink)
+    else if (session && session->sink)
         connection_close_plain(worker, session->sink, CLOSE_TAKEN_OVER); /* [MQTT-3.1.4-3] */
-    bool is_leaving = is_there && !(session->flags & SESSION_IS_ENDING);
+    bool is_leaving = session && !(session->flags & SESSION_IS_ENDING);
     if (is_leaving && spread_delays_move(worker, session, move))
         return;
     if (is_leaving)
         begin_move(worker, session, move);
     else
         post_move(worker, move->to, MAIL_ARRIVE, move);
+}
+
+static void receive_move(struct worker *worker, struct move *move)
+{
+    struct slot *slot = slot_of(&worker->broker->slots, move->slot);
+    uint16_t owner = atomic_load_explicit(&slot->owner, memory_order_acquire);
+    bool is_it = atomic_load_explicit(&slot->generation, memory_order_acquire) == move->generation;
+    if (is_it && owner != worker->reactor->index)
+        post_move(worker, owner, MAIL_TAKEOVER, move); /* it has moved on */
+    else if (is_it && (atomic_load(&slot->is_moving) || has_moves(worker, move->slot) ||
+                       must_wait(worker, move)))
+        wait_for_session(worker, move);
+    else
+        take(worker, move);
+}
+
+void attach_mail_takeover(struct reactor *reactor, void *payload, uint32_t bytes)
+{
+    (void)bytes;
+    receive_move(worker_of(reactor), *(struct move **)payload);
 }
 
 /* From here on what still comes for the session goes after it. */
@@ -267,16 +302,64 @@ static void stash_free(struct stash *stash)
     mem_free(stash);
 }
 
-/* Forgets what waited; the moves are in the lists of who made them. */
-static void coming_free(struct coming *coming)
+static void coming_free_stash(struct coming *coming)
 {
     while (coming->stash_first) {
         struct stash *stash = coming->stash_first;
         coming->stash_first = stash->next;
         stash_free(stash);
     }
+    coming->stash_last = &coming->stash_first;
+}
+
+/* Forgets what waited; the moves are in the lists of who made them. */
+static void coming_free(struct coming *coming)
+{
+    coming_free_stash(coming);
     list_unlink(&coming->link);
     mem_free(coming);
+}
+
+static void coming_end(struct worker *worker, struct coming *coming)
+{
+    table_remove(&worker->coming_by_slot, &coming->by_slot);
+    coming_free(coming);
+    if (worker->coming_by_slot.count == 0)
+        table_fini(&worker->coming_by_slot);
+}
+
+/* What waits for one session: all of it in the order in which it came, or none of it yet. It stands in
+   the table until then, so that who asks meanwhile comes behind. */
+static bool due_run(struct reactor *reactor, struct job *job)
+{
+    struct worker *worker = worker_of(reactor);
+    struct list *link = list_pop_front(&worker->due);
+    (void)job;
+    if (!link)
+        return true;
+    struct coming *coming = CONTAINER_OF(link, struct coming, link);
+    list_push_back(&worker->coming, link);
+    struct move *move = coming->moves.first;
+    if (!move || !must_wait(worker, move)) {
+        coming_end(worker, coming);
+        while (move) {
+            struct move *next = move->next;
+            receive_move(worker, move);
+            move = next;
+        }
+    }
+    return list_is_empty(&worker->due);
+}
+
+void moving_go_on(struct worker *worker, const struct session *session)
+{
+    struct coming *coming = coming_find(worker, session->slot);
+    if (!coming)
+        return;
+    list_unlink(&coming->link);
+    list_push_back(&worker->due, &coming->link);
+    worker->due_job.run = due_run;
+    reactor_job_add(worker->reactor, &worker->due_job);
 }
 
 /* Delivers what came for the session while it was on its way, and goes on with who asked for it
@@ -286,13 +369,13 @@ static void coming_arrived(struct worker *worker, struct session *session)
     struct coming *coming = coming_find(worker, session->slot);
     if (!coming)
         return;
-    table_remove(&worker->coming_by_slot, &coming->by_slot);
     for (struct stash *stash = coming->stash_first; stash; stash = stash->next)
         publish_to_session(worker, session, &stash->publication, &stash->wish);
-    moving_post_delayed(worker, &coming->moves);
-    coming_free(coming);
-    if (worker->coming_by_slot.count == 0)
-        table_fini(&worker->coming_by_slot);
+    coming_free_stash(coming);
+    if (coming->moves.first)
+        moving_go_on(worker, session);
+    else
+        coming_end(worker, coming);
 }
 
 /* Nobody waits for it any more. */
@@ -331,6 +414,7 @@ void moving_init(struct worker *worker)
 {
     list_init(&worker->moves);
     list_init(&worker->coming);
+    list_init(&worker->due);
 }
 
 void moving_fini(struct worker *worker)
@@ -338,6 +422,7 @@ void moving_fini(struct worker *worker)
     struct list *link;
     while ((link = list_pop_front(&worker->moves)) != NULL)
         mem_free(CONTAINER_OF(link, struct move, link));
+    list_append_all(&worker->coming, &worker->due);
     while ((link = list_pop_front(&worker->coming)) != NULL)
         coming_free(CONTAINER_OF(link, struct coming, link));
     table_fini(&worker->coming_by_slot);

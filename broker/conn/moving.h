@@ -26,6 +26,9 @@ void moving_free(struct move *move);
 /* Asks the owner of `ref` to hand it over to `connection`, or with NULL to end it. */
 void moving_request_take(struct worker *worker, struct move *move, struct connection *connection,
                          const struct session_ref *ref);
+/* What kept a session's old connection from being heard to its end is over, or the connection has gone:
+   goes on with who asked for the session, in this turn or the next. */
+void moving_go_on(struct worker *worker, const struct session *session);
 /* Whether a session of this reactor has such requests put aside: who wants it now comes behind them,
    so that the last one keeps it. */
 bool moving_is_delayed(struct worker *worker, const struct session_ref *ref);

@@ -36,7 +36,7 @@
 #define EVENTS_MAX 512    /* descriptors looked at in a turn, at most */
 #define EVENTS_PER_LOOK 4 /* descriptors between two looks at the clock */
 #define EVENTS_MIN EVENTS_PER_LOOK
-#define LAST_READ_BUDGET_NS 4000000u /* what takes longer is lost with its connection */
+#define LAST_READ_BUDGET_NS 4000000u /* what takes longer waits for another turn */
 #define READ_BUDGET_NS 1000000u      /* of a turn: what is left over is read in the next */
 #define TURN_LONG_NS 2000000u        /* a turn that took longer looks at fewer next time */
 #define TURN_SHORT_NS 1000000u

@@ -245,6 +245,48 @@ static void publisher_that_left_is_heard_out_after_its_wide_publication(void **s
     crowd_free(crowd);
 }
 
+/* The same when another connection takes its place meanwhile. */
+static void publisher_that_is_taken_over_is_heard_out_after_its_wide_publication(void **state)
+{
+    (void)state;
+    for (uint32_t reactor = 0; reactor <= 1; reactor++) {
+        struct brake brake;
+        struct crowd *crowd = crowd_new(2, "");
+        struct harness *h = crowd->h;
+        struct client *p = client_new(h, 0);
+        client_connect_as(
+            p, (struct connect){
+                   .id = "P", .expiry_s = 1000, .will_topic = "wide", .will_payload = "will"});
+        harness_settle(h);
+        client_expect(p, PACKET_CONNACK);
+        brake_on(h, &brake);
+        client_publish(p, "wide", "w", 0, 0);
+        client_publish(p, "wide", "again", 0, 0);
+        client_publish(p, "wide", "last", 0, 0);
+        client_disconnect(p, 0);
+        harness_turn(h, 0);
+        struct client *next = client_coming_back(h, reactor, "P", 1000);
+        client_drop(p);
+        for (uint32_t i = 0; i < 3; i++) {
+            harness_turn(h, 1);
+            harness_turn(h, 0);
+        }
+        assert_true(connection_of(h, "P")->hold & HOLD_LEAVING);
+        client_expect_nothing(next);
+        brake_off(h, &brake);
+        harness_finish_jobs(h);
+        harness_settle(h);
+        client_expect(next, PACKET_CONNACK);
+        for (uint32_t i = 0; i < WIDE; i++) {
+            client_expect_publish(crowd->clients[i], "w");
+            client_expect_publish(crowd->clients[i], "again");
+            client_expect_publish(crowd->clients[i], "last");
+            client_expect_nothing(crowd->clients[i]);
+        }
+        crowd_free(crowd);
+    }
+}
+
 static void subscribers_may_go_while_a_wide_publication_is_spread(void **state)
 {
     (void)state;
@@ -384,6 +426,7 @@ int main(void)
         cmocka_unit_test(wide_publication_outlives_its_publisher),
         cmocka_unit_test(publisher_that_comes_back_twice_keeps_its_last_connection),
         cmocka_unit_test(publisher_that_left_is_heard_out_after_its_wide_publication),
+        cmocka_unit_test(publisher_that_is_taken_over_is_heard_out_after_its_wide_publication),
         cmocka_unit_test(subscribers_may_go_while_a_wide_publication_is_spread),
         cmocka_unit_test(newcomers_get_nothing_of_a_spread_from_before_their_time),
         cmocka_unit_test(wills_go_out_while_a_wide_publication_is_spread),
