@@ -25,6 +25,7 @@
 
 #define LAST_READS \
     4u /* of a connection whose place is taken: 256 KiB, unless it waits for something */
+#define LIFE_MISSING_BYTES 1000u
 #define TAIL_DIRECT_BYTES 16384u
 #define TAIL_RESERVE_BYTES 65536u /* packets up to this size may end somewhat above memory_limit */
 #define TAIL_FREE_BYTES 1024u     /* of half a packet are kept also when memory_limit is reached */
@@ -88,6 +89,15 @@ static bool input_is_strange(struct worker *worker, struct connection *connectio
     return false;
 }
 
+/* A slow link takes long for a large packet: what comes of it counts for the keepalive, but not near its
+   end, nor of a small one, so that a byte now and then keeps nobody alive. */
+static void input_count_as_life(struct worker *worker, struct connection *connection,
+                                const struct frame *frame, size_t have)
+{
+    if (frame->size > have + LIFE_MISSING_BYTES)
+        connection->last_packet_tick = worker->reactor->now_tick;
+}
+
 size_t connection_input(struct worker *worker, struct connection *connection, struct slice in)
 {
     size_t start = in.len;
@@ -101,8 +111,10 @@ size_t connection_input(struct worker *worker, struct connection *connection, st
         const struct fault *fault;
         enum frame_result result = frame_next(
             in, connection->version, input_packet_bytes_max(worker, connection), &frame, &fault);
-        if (result == FRAME_SHORT)
+        if (result == FRAME_SHORT) {
+            input_count_as_life(worker, connection, &frame, in.len);
             break;
+        }
         if (result == FRAME_BAD) {
             connection_fault(worker, connection, fault);
             break;
@@ -267,6 +279,7 @@ static bool input_read_direct(struct worker *worker, struct connection *connecti
     if (got <= 0)
         return true;
     tail->len += (uint32_t)got;
+    input_count_as_life(worker, connection, &frame, tail->len);
     if (tail->len == frame.size)
         input_handle(worker, connection, slice_of(tail->bytes, tail->len));
     return (uint32_t)got < room;

@@ -582,6 +582,51 @@ static void topic_that_its_mount_point_makes_too_deep_is_refused(void **state)
     harness_free(h);
 }
 
+/* A PUBLISH of 20,000 bytes to "t", of which `bytes` are sent, 2,000 each 8 s. */
+static struct client *slow_client(struct harness *h, uint32_t bytes)
+{
+    static uint8_t packet[20004];
+    struct client *c = client_new(h, 0);
+    c->version = MQTT_3_1_1;
+    client_connect_as(c, (struct connect){.id = "C", .clean_start = true, .keepalive_s = 10});
+    harness_settle(h);
+    client_expect(c, PACKET_CONNACK);
+    memcpy(packet, "\x30\xa0\x9c\x01\0\1t", 7);
+    for (uint32_t at = 0; at < bytes; at += 2000) {
+        client_send(c, packet + at, bytes - at < 2000 ? bytes - at : 2000);
+        harness_pass_s(h, 8);
+    }
+    return c;
+}
+
+static void slow_link_may_send_a_large_packet(void **state)
+{
+    (void)state;
+    struct harness *h = harness_new(1, "");
+    struct client *s = client_of(h, 0, "S", 0);
+    client_subscribe(s, "t", 0);
+    struct client *c = slow_client(h, 20004);
+    client_expect(s, PACKET_PUBLISH);
+    client_read(c);
+    assert_false(c->is_gone);
+    harness_free(h);
+}
+
+/* Large or not: it ends where a byte now and then would do. */
+static void packet_that_does_not_end_is_no_sign_of_life(void **state)
+{
+    (void)state;
+    struct harness *h = harness_new(1, "");
+    struct client *c = slow_client(h, 19005); /* 999 are missing */
+    for (uint32_t i = 0; i < 3; i++) {
+        client_send(c, "x", 1);
+        harness_pass_s(h, 4);
+    }
+    client_expect_closed(c);
+    assert_int_equal(harness_closed(h, CLOSE_KEEPALIVE), 1);
+    harness_free(h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -603,6 +648,8 @@ int main(void)
         cmocka_unit_test(a_session_that_goes_keeps_no_room_for_messages_that_it_had),
         cmocka_unit_test(a_message_that_can_never_fit_moves_nobody),
         cmocka_unit_test(messages_that_expired_make_room_for_others),
+        cmocka_unit_test(slow_link_may_send_a_large_packet),
+        cmocka_unit_test(packet_that_does_not_end_is_no_sign_of_life),
         cmocka_unit_test(qos2_from_a_client_is_published_once),
         cmocka_unit_test(qos2_that_was_refused_leaves_its_id_free),
         cmocka_unit_test(session_that_holds_much_ends_and_is_counted),
