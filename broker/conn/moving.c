@@ -194,10 +194,12 @@ void moving_request_take(struct worker *worker, struct move *move, struct connec
     move->generation = ref->generation;
     if (connection)
         move->connection = (struct connection_ref){connection->handle, connection->generation};
-    struct session *session = slot_of(&worker->broker->slots, ref->slot)->object;
-    if (!connection || !moving_is_delayed(worker, ref))
+    if (!connection || !moving_is_delayed(worker, ref)) {
         post_move(worker, ref->owner, MAIL_TAKEOVER, move);
-    else if (has_moves(worker, ref->slot) || !spread_has_moves(worker, session))
+        return;
+    }
+    const struct session *session = slot_of(&worker->broker->slots, ref->slot)->object; /* ours */
+    if (has_moves(worker, ref->slot) || !spread_has_moves(worker, session))
         wait_for_session(worker, move);
     else
         spread_delays_move(worker, session, move);
