@@ -119,6 +119,25 @@ static void log_subscribe(const struct connection *connection, uint32_t type, co
              connection_address(connection, address), what, SLICE_ARG(filter), qos);
 }
 
+/* Says and counts that a subscription is refused for want of room. */
+static uint8_t refuse_subscription(struct worker *worker, const struct connection *connection,
+                                   struct slice filter, const char *why)
+{
+    char address[CONNECTION_ADDRESS_BYTES];
+    metric_add(worker_metrics(worker), METRIC_SUBSCRIPTIONS_REFUSED, 1);
+    log_line(LOG_NOTICE_, "Subscription of client %.*s (%s) to %.*s refused: %s.",
+             SLICE_ARG(session_id(connection->session)), connection_address(connection, address),
+             SLICE_ARG(filter), why);
+    return REASON_QUOTA_EXCEEDED;
+}
+
+static const char *why_not_added(enum err err)
+{
+    return err == ERR_LIMIT ? "too many filters with several '+' that one topic would meet are "
+                              "subscribed to"
+                            : "no memory";
+}
+
 uint8_t subscribe_one(struct worker *worker, struct connection *connection,
                       const struct subscribe_filter *wish, uint32_t subscription_id)
 {
@@ -131,12 +150,8 @@ uint8_t subscribe_one(struct worker *worker, struct connection *connection,
     if (worker->broker->auth->has_access_checks &&
         !auth_may(worker->broker->auth, session_id(session), user, filter.filter, AUTH_SUBSCRIBE))
         return REASON_NOT_AUTHORIZED;
-    if (is_over_memory_limit(worker) && !(session->flags & SESSION_ADMIN)) {
-        char address[CONNECTION_ADDRESS_BYTES];
-        log_line(LOG_NOTICE_, "Subscription of client %.*s (%s) refused: memory_limit is reached.",
-                 SLICE_ARG(session_id(session)), connection_address(connection, address));
-        return REASON_QUOTA_EXCEEDED;
-    }
+    if (is_over_memory_limit(worker) && !(session->flags & SESSION_ADMIN))
+        return refuse_subscription(worker, connection, filter.full, "memory_limit is reached");
     uint8_t qos_max = connection_listener(worker, connection)->qos_max;
     uint8_t qos = wish->qos < qos_max ? wish->qos : qos_max;
     index_subscriber subscriber = index_subscriber_make(session->slot, subscription_id, qos,
@@ -146,8 +161,10 @@ uint8_t subscribe_one(struct worker *worker, struct connection *connection,
     if (old) {
         struct index_place place = subscribe_place(old);
         index_update(worker->broker->index, &place, subscriber); /* [MQTT-3.8.4-3] */
-    } else if (add_subscription(worker, session, &filter, hash, subscriber)) {
-        return REASON_QUOTA_EXCEEDED;
+    } else {
+        enum err err = add_subscription(worker, session, &filter, hash, subscriber);
+        if (err)
+            return refuse_subscription(worker, connection, filter.full, why_not_added(err));
     }
     log_subscribe(connection, LOG_SUBSCRIBE, "subscribes to", filter.full, qos);
     start_replay(worker, connection, &filter, subscriber, wish->retain_handling, !old);

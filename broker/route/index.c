@@ -201,7 +201,8 @@ static uint32_t branch_visits(const struct index_branch *branch, uint32_t levels
  * meets, at each plus node, one child per depth at most, and the heaviest one bounds the others. So
  * a client that subscribes to every combination of {a, +} or to thousands of long tails makes this
  * sum grow, and is told so, before a publish would take milliseconds. The bound is kept when the
- * heaviest child goes and falls back when the last one of its depth does.
+ * heaviest child goes and falls back when the last one of its depth does. Filters with one '+' add a
+ * look-up for each depth at most, and are always taken: nobody loses them by what others subscribe to.
  */
 static uint32_t visits_carry(struct index_node *node, bool commit)
 {
@@ -361,9 +362,10 @@ static enum err filter_node(struct index_writer *w, const struct index_path *pat
     struct index_node *node = NULL;
     bool made = false;
     uint8_t kind;
-    uint32_t from = 0, to;
+    uint32_t from = 0, to, pluses = 0;
     do {
         kind = path_next_run(path, from, &to);
+        pluses += kind == INDEX_PLUS;
         struct index_key key = index_path_key(w->index, path, from, to, node, kind);
         enum err err = node_find_or_make(w, &key, &node, &made);
         if (err) {
@@ -373,7 +375,7 @@ static enum err filter_node(struct index_writer *w, const struct index_path *pat
         from = to + 1;
     } while (kind == INDEX_PLUS && from < path->levels);
     *out = node;
-    if (!made || index_visits_fit(node))
+    if (!made || pluses <= 1 || index_visits_fit(node))
         return ERR_OK;
     node_prune(w, node);
     return ERR_LIMIT;

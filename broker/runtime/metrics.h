@@ -39,6 +39,8 @@
     X(CLIENTS_CONNECTED, NULL, "clients connected now (a gauge: up and down)")                \
     X(SESSIONS, NULL, "sessions, connected or not (gauge)")                                   \
     X(SESSIONS_EXPIRED, "clients/expired", "sessions that ended by their expiry")             \
+    X(SUBSCRIPTIONS_REFUSED, "subscriptions/refused",                                         \
+      "subscriptions refused for want of room: memory, or the bound for filters with '+'")    \
     X(STORED_MESSAGES, NULL, "messages held in queues and in flight (gauge)")                 \
     X(STORED_BYTES, NULL, "bytes of payload held in queues and in flight (gauge)")            \
     X(SESSION_CHANGES_DROPPED, "session_changes/dropped",                                     \

@@ -115,7 +115,7 @@ def test_a_subscription_that_finds_no_memory_is_told_with_client_and_address(bro
     broker.signal(signal.SIGHUP)
     broker.wait_log("Reload: done")
     c.subscribe("a", codes=[0x97])
-    ends(rf"Subscription of client {prefix}c \(127\.0\.0\.1:\d+\) refused: memory_limit",
+    ends(rf"Subscription of client {prefix}c \(127\.0\.0\.1:\d+\) to \S+ refused: memory_limit",
          broker.wait_log("refused: memory_limit"))
 
 

@@ -245,6 +245,10 @@ static void a_branch_that_would_cost_too_much_is_refused(void **state)
     struct index_place place; /* what costs nothing more is welcome all the same */
     assert_int_equal(rig_try_add(rig, slot, "+/b/c", &place), ERR_OK);
     assert_int_equal(rig_try_add(rig, slot, "+/x/b", &place), ERR_OK);
+    assert_int_equal(rig_try_add(rig, slot, "+/status", &place), ERR_OK); /* nor does one '+' */
+    assert_int_equal(rig_try_add(rig, slot, "+/#", &place), ERR_OK);
+    assert_int_equal(rig_try_add(rig, slot, "+/1/2/3/4/5/6/#", &place), ERR_OK);
+    assert_int_equal(rig_try_add(rig, slot, "+/1/2/3/4/5/6/+/8/+", &place), ERR_LIMIT);
     while (accepted > 0)
         index_remove(rig->index, rig->me, &places[--accepted]);
     free(places);
