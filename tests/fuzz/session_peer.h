@@ -129,7 +129,7 @@ static void peer_open(struct harness *h, struct peer *peer, uint8_t reactor, boo
                          .reactor = reactor % (uint8_t)h->group->count};
     memcpy(peer, &fresh, offsetof(struct peer, inflight));
     memset(peer->inflight, 0, sizeof(peer->inflight));
-    struct listener listener = {.index = is_ws};
+    struct listener listener = {.index = is_ws, .config = &h->config->listeners[is_ws]};
     connection_accept(&h->group->reactors[peer->reactor], &listener, fds[0],
                       (struct sockaddr *)&from);
     if (is_ws)
