@@ -275,7 +275,8 @@ def test_they_are_counted_also_while_there_are_no_descriptors(broker, connect):
     c = connect("c")
     c.subscribe("$SYS/broker/connections/listen_overflows")
     before = int(c.expect_publish().payload)
-    resource.prlimit(broker.process.pid, resource.RLIMIT_NOFILE, (1, 1))
+    soft, hard = resource.prlimit(broker.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(broker.process.pid, resource.RLIMIT_NOFILE, (1, hard))
     sockets = overflow(broker)
     deadline = time.monotonic() + clients.WAIT_S
     while time.monotonic() < deadline:
@@ -286,5 +287,6 @@ def test_they_are_counted_also_while_there_are_no_descriptors(broker, connect):
         c.inbox.clear()
     else:
         raise AssertionError("it stood still")
+    resource.prlimit(broker.process.pid, resource.RLIMIT_NOFILE, (soft, hard))  # its end may need some
     for one in sockets:
         one.close()
