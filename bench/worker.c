@@ -277,19 +277,20 @@ static void worker_turn(struct worker *w, struct epoll_event *events)
 /* unshare() is forbidden in many containers, close_range() is not. Of unshare: errno. */
 static bool worker_leave_table(void)
 {
+#ifdef __SANITIZE_THREAD__
+    return true; /* it knows one table only: equal numbers of different threads would be a race */
+#else
     if (unshare(CLONE_FILES) == 0)
         return true;
     int error = errno;
     bool has_left = close_range(UINT_MAX, UINT_MAX, CLOSE_RANGE_UNSHARE) == 0;
     errno = error;
     return has_left;
+#endif
 }
 
 static void worker_own_descriptors(const struct worker *w)
 {
-#ifdef __SANITIZE_THREAD__
-    (void)w; /* it knows one table only: equal numbers of different threads would be a race */
-#else
     if (w->load->worker_count > 1 && !worker_leave_table() && !w->load->fits_one_table)
         bench_fail(
             "a thread cannot have a descriptor table of its own: unshare(CLONE_FILES): %s; and"
@@ -297,7 +298,6 @@ static void worker_own_descriptors(const struct worker *w)
             " container's seccomp profile, or raise the limit (`ulimit -Hn`) to %u",
             strerror(errno), w->load->client_count,
             w->load->client_count + w->load->worker_count * WORKER_DESCRIPTORS);
-#endif
 }
 
 /* Before all else on its core, if the kernel allows it: else witnesses measure how long they wait for

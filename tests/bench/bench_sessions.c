@@ -169,7 +169,7 @@ static void probe_topic(struct rig *rig, uint32_t number)
 static void probe_publish(struct rig *rig, uint32_t number)
 {
     char buffer[64];
-    struct index_query query = {.qos = 1};
+    struct index_query query = {.is_kept = true};
     BUG_ON(index_match(rig->index, topic_of(number, buffer), &query, &rig->matches));
     BUG_ON(rig->matches.count != 1);
 }
