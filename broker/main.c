@@ -211,7 +211,7 @@ static struct server *make_server(struct config *config)
 /* Very large blocks go back to the system when they are freed, and grow without copying. glibc raises
    this by itself otherwise, and then keeps hundreds of MB. Below are the packets of up to 2 MB that
    max_packet_size lets in at first: a reactor keeps room for a few, since pages that the kernel takes
-   back and gives again for each cost a hundred times more than the packet. */
+   back and gives again for each cost 20 to 80 times what the packet does. */
 static void tune_malloc(void)
 {
     mallopt(M_MMAP_THRESHOLD, MALLOC_MAPPED_BYTES);

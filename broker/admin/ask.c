@@ -6,6 +6,7 @@
 #include "admin/admin_worker.h"
 #include "admin/document.h"
 #include "base/assert.h"
+#include "base/hash.h"
 #include "base/mem.h"
 #include "conn/attach.h"
 #include "conn/worker.h"
@@ -238,23 +239,17 @@ static void mail_ask(struct reactor *reactor, void *payload, uint32_t bytes)
 
 /* ---- the asker's side ---- */
 
-static uint32_t hash_of(uint32_t id)
-{
-    uint32_t hash = id * 0x9E3779B1u;
-    return hash ^ hash >> 15;
-}
-
 /* Gives the asker an id that no answer under way is for. */
 static void give_id(struct ask_desk *desk, struct asker *asker)
 {
     asker->id = ++desk->last_id;
-    table_add(&desk->askers_by_id, &asker->node, hash_of(asker->id));
+    table_add(&desk->askers_by_id, &asker->node, hash_number(asker->id));
 }
 
 /* NULL: nobody waits for that answer any more. */
 static struct asker *find_asker(struct ask_desk *desk, uint32_t id)
 {
-    struct table_node *node = table_find(&desk->askers_by_id, hash_of(id));
+    struct table_node *node = table_find(&desk->askers_by_id, hash_number(id));
     while (node && CONTAINER_OF(node, struct asker, node)->id != id)
         node = table_find_next(node);
     return node ? CONTAINER_OF(node, struct asker, node) : NULL;

@@ -7,6 +7,7 @@
 #include "admin/sessions_topic.h"
 #include "admin/walk.h"
 #include "base/assert.h"
+#include "base/hash.h"
 #include "base/mem.h"
 #include "conn/deliver.h"
 #include "conn/output.h"
@@ -20,12 +21,6 @@ struct watchers *watchers_new(void)
     struct watchers *watchers = mem_must_zalloc(sizeof(*watchers));
     list_init(&watchers->list);
     return watchers;
-}
-
-static uint32_t hash_of(uint32_t handle)
-{
-    uint32_t hash = handle * 0x9E3779B1u;
-    return hash ^ hash >> 15;
 }
 
 static void watcher_free(struct watchers *watchers, struct watcher *watcher)
@@ -49,7 +44,7 @@ void watchers_free(struct watchers *watchers)
 static struct watcher *watcher_find(struct worker *worker, const struct connection *connection)
 {
     struct watchers *watchers = admin_of(worker)->watchers;
-    struct table_node *node = table_find(&watchers->by_connection, hash_of(connection->handle));
+    struct table_node *node = table_find(&watchers->by_connection, hash_number(connection->handle));
     for (; node; node = table_find_next(node)) {
         struct watcher *watcher = CONTAINER_OF(node, struct watcher, node);
         if (watcher->connection.handle == connection->handle &&
@@ -71,7 +66,7 @@ static struct watcher *watcher_get(struct worker *worker, const struct connectio
     list_init(&watcher->walks);
     lookups_init(watcher);
     list_push_back(&watchers->list, &watcher->link);
-    table_add(&watchers->by_connection, &watcher->node, hash_of(connection->handle));
+    table_add(&watchers->by_connection, &watcher->node, hash_number(connection->handle));
     return watcher;
 }
 

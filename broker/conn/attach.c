@@ -24,8 +24,7 @@
 #include "runtime/log.h"
 
 #define WAITING_TICKS 20u
-#define LEAVING_TICKS \
-    10u /* who took the place waits no longer for the rest of what was sent before */
+#define LEAVING_TICKS 10u /* who took the place waits no longer for what was sent before */
 
 struct slice pending_client_id(const struct pending_connect *pending)
 {

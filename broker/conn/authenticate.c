@@ -83,9 +83,12 @@ void authenticate_again(struct worker *worker, struct session *session)
     if (LIKELY(was == is))
         return;
     session->flags ^= SESSION_ADMIN;
-    if (session->sink)
-        log_line(LOG_NOTICE_, "Client %.*s is %s.", SLICE_ARG(session_id(session)),
-                 is ? "an admin now" : "no longer an admin");
+    if (!session->sink)
+        return;
+    char address[CONNECTION_ADDRESS_BYTES];
+    log_line(LOG_NOTICE_, "Client %.*s (%s) is %s: admin_users has changed.",
+             SLICE_ARG(session_id(session)), connection_address(session->sink, address),
+             is ? "an admin now" : "no longer an admin");
 }
 
 static void accept_client(struct worker *worker, struct connection *connection)

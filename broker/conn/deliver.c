@@ -23,7 +23,7 @@
 #include "mqtt/version.h"
 
 #define PUMP_MESSAGES_PER_CALL 256u
-#define HEAD_BYTES_MAX 64u /* of a PUBLISH without its topic and forwarded properties, about */
+#define HEAD_BYTES 64u /* of a PUBLISH without topic and forwarded properties, about */
 
 /* Whether another QoS 1 or 2 message may be on its way to the client, by number: its Receive Maximum
    counts what was published on this connection [MQTT-3.3.4-9] [MQTT-4.9.0-2], our own limit all that
@@ -100,8 +100,7 @@ static bool lacks_memory(struct worker *worker, const struct connection *connect
 {
     if (LIKELY(!is_over_memory_limit(worker)))
         return false;
-    size_t bytes =
-        HEAD_BYTES_MAX + publication->topic.len + publication->properties_forwarded_bytes;
+    size_t bytes = HEAD_BYTES + publication->topic.len + publication->properties_forwarded_bytes;
     if (publication->payload.len < OUTPUT_REFERENCE_BYTES)
         bytes += publication->payload.len;
     return !output_has_chunk(worker, connection, bytes);
@@ -305,8 +304,8 @@ static enum drop_reason queue_is_full(struct worker *worker, const struct flight
     return DROP_COUNT;
 }
 
-/* Makes room: what has expired goes first, then QoS 0, then by the policy newest, oldest, or the client. A
- * message that could not fit at all moves nobody. True when there is room now. */
+/* Makes room: what has expired goes first, then QoS 0, then by the policy newest, oldest, or the
+ * client. A message that could not fit at all moves nobody. True when there is room now. */
 static bool make_room(struct worker *worker, struct session *session, uint8_t qos,
                       const struct publication *publication)
 {

@@ -23,9 +23,8 @@
 #include "conn/pause.h"
 #include "conn/run.h"
 
-#define LAST_READS \
-    4u /* of a connection whose place is taken: 256 KiB, unless it waits for something */
-#define LIFE_MISSING_BYTES 1000u
+#define LAST_READS 4u /* of a connection whose place is taken, unless it waits: 256 KiB */
+#define LIFE_MISSING_BYTES 1000u /* of a packet, and more: what comes of it is a sign of life */
 #define TAIL_DIRECT_BYTES 16384u
 #define TAIL_RESERVE_BYTES 65536u /* packets up to this size may end somewhat above memory_limit */
 #define TAIL_FREE_BYTES 1024u     /* of half a packet are kept also when memory_limit is reached */

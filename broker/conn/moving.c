@@ -4,6 +4,7 @@
 #include "conn/moving.h"
 
 #include "base/assert.h"
+#include "base/hash.h"
 #include "base/mem.h"
 #include "conn/attach.h"
 #include "conn/authenticate.h"
@@ -91,15 +92,9 @@ void moving_post_delayed(struct worker *worker, struct moves *delayed)
     }
 }
 
-static uint32_t hash_of_slot(uint32_t slot)
-{
-    uint32_t hash = slot * 0x9E3779B1u;
-    return hash ^ hash >> 15;
-}
-
 static struct coming *coming_find(struct worker *worker, uint32_t slot)
 {
-    struct table_node *node = table_find(&worker->coming_by_slot, hash_of_slot(slot));
+    struct table_node *node = table_find(&worker->coming_by_slot, hash_number(slot));
     while (node && ((struct coming *)node)->slot != slot)
         node = table_find_next(node);
     return (struct coming *)node;
@@ -171,7 +166,7 @@ static struct coming *coming_make(struct worker *worker, uint32_t slot)
     coming->slot = slot;
     coming->stash_last = &coming->stash_first;
     list_push_back(&worker->coming, &coming->link);
-    table_add(&worker->coming_by_slot, &coming->by_slot, hash_of_slot(slot));
+    table_add(&worker->coming_by_slot, &coming->by_slot, hash_number(slot));
     return coming;
 }
 

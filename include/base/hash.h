@@ -21,4 +21,11 @@ static inline uint64_t hash_bytes(struct slice bytes)
     return XXH3_64bits_withSeed(bytes.ptr ? bytes.ptr : (const uint8_t *)"", bytes.len, hash_seed);
 }
 
+/* Of a handle or another number that we gave out: nobody else chooses those, so there is no seed. */
+static inline uint32_t hash_number(uint32_t number)
+{
+    uint32_t hash = number * 0x9E3779B1u;
+    return hash ^ hash >> 15;
+}
+
 #endif

@@ -1,5 +1,6 @@
 """SIGTERM drains, SIGHUP reloads."""
 
+import re
 import signal
 import time
 
@@ -318,8 +319,10 @@ def test_a_reload_of_admin_users_holds_for_who_is_connected():
     target = start(admin_users="ada")
     ada, grace = lookout(target, "ada"), lookout(target, "grace")
     since = reload(target, admin_users="grace")
-    target.wait_log("Client ada is no longer an admin.", since)
-    target.wait_log("Client grace is an admin now.", since)
+    said = target.wait_log("is no longer an admin", since)
+    assert re.search(r"Client ada \(127\.0\.0\.1:\d+\) is no longer an admin: admin_users has changed\.", said)
+    said = target.wait_log("is an admin now", since)
+    assert re.search(r"Client grace \(127\.0\.0\.1:\d+\) is an admin now: admin_users has changed\.", said)
     ada.publish(CONTROL, COUNT, 1, code=0x87)
     grace.publish(CONTROL, COUNT, 1)
     assert b"count" in grace.expect_publish(CONTROL + "/response").payload

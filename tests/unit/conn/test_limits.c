@@ -29,32 +29,25 @@ static void expect_numbers(struct client *s, uint32_t from, uint32_t to)
     client_expect_nothing(s);
 }
 
-/* S subscribed at QoS 1 and went; 1 to 10 came, with room for 4. */
-static struct harness *full_queue(const char *policy)
+/* S subscribed at QoS 1 and went; 1 to `count` came for it. */
+static struct harness *waiting(const char *config, uint32_t count)
 {
-    char config[200];
-    snprintf(config, sizeof(config), "max_queued_messages 4\nqueue_qos0_messages true\n%s", policy);
     struct harness *h = harness_new(1, config);
     struct client *s = client_of(h, 0, "S", NEVER), *p = client_of(h, 0, "P", 0);
     client_subscribe(s, "t", 1);
     client_drop(s);
     harness_settle(h);
-    publish_numbers(p, 1, 10, 1);
+    publish_numbers(p, 1, count, 1);
     harness_settle(h);
     return h;
 }
 
-/* S subscribed at QoS 1 and went; 1 to 5 came for it. */
-static struct harness *waiting_five(const char *config)
+/* 1 to 10 came, with room for 4. */
+static struct harness *full_queue(const char *policy)
 {
-    struct harness *h = harness_new(1, config);
-    struct client *s = client_of(h, 0, "S", NEVER), *p = client_of(h, 0, "P", 0);
-    client_subscribe(s, "t", 1);
-    client_drop(s);
-    harness_settle(h);
-    publish_numbers(p, 1, 5, 1);
-    harness_settle(h);
-    return h;
+    char config[200];
+    snprintf(config, sizeof(config), "max_queued_messages 4\nqueue_qos0_messages true\n%s", policy);
+    return waiting(config, 10);
 }
 
 static void a_message_that_can_never_fit_moves_nobody(void **state)
@@ -65,7 +58,7 @@ static void a_message_that_can_never_fit_moves_nobody(void **state)
     for (uint32_t i = 0; i < 2; i++) {
         char config[100];
         snprintf(config, sizeof(config), "max_queued_bytes 3000\nqueue_policy %s\n", policies[i]);
-        struct harness *h = waiting_five(config);
+        struct harness *h = waiting(config, 5);
         struct client *p = client_of(h, 0, "Q", 0);
         client_publish_bytes(p, "t", payload, sizeof(payload), 1, 9, false);
         harness_settle(h);
@@ -81,7 +74,7 @@ static void a_message_that_can_never_fit_moves_nobody(void **state)
 static void messages_that_expired_make_room_for_others(void **state)
 {
     (void)state;
-    struct harness *h = waiting_five("max_queued_messages 5\n");
+    struct harness *h = waiting("max_queued_messages 5\n", 5);
     struct client *p = client_of(h, 0, "Q", 0);
     struct flight *flight = harness_session(h, "S", NULL)->flight;
     struct queue_cursor at = {0};
