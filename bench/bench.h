@@ -189,7 +189,8 @@ struct step {
     size_t units;                               /* offset in struct counts */
     size_t gauge;                               /* offset of what ends the step */
     uint64_t (*until)(const struct load *load); /* the gauge's value then; NULL: after --seconds */
-    bool main; /* the figures of the whole run are those of this step */
+    bool main;     /* the figures of the whole run are those of this step */
+    bool is_clear; /* begins when what was sent is acknowledged, which it would throw away */
 };
 
 struct scenario {

@@ -196,10 +196,37 @@ static void step_take_latencies(const struct load *load, struct step_result *s)
     }
 }
 
+/* PUBLISH packets without their PUBACK or PUBCOMP. */
+static uint64_t unacked(const struct load *load, const struct sums *crew)
+{
+    bool acks = load->options.qos > 0 || scenario_is(load, "retained");
+    return acks && crew->sent > crew->acked ? crew->sent - crew->acked : 0;
+}
+
+/* Until what was sent is acknowledged, or nothing has moved for DRAIN_NS. */
+static void wait_acked(struct load *load)
+{
+    uint64_t last = 0, moved_ns = bench_clock_ns();
+    while (!atomic_load(&load->stop)) {
+        struct sums crew = sums_of(load, false);
+        uint64_t left = unacked(load, &crew);
+        uint64_t now_ns = bench_clock_ns();
+        if (left != last)
+            moved_ns = now_ns;
+        last = left;
+        if (left == 0 || now_ns - moved_ns > DRAIN_NS)
+            return;
+        progress(load, "waiting for acknowledgements: %lu", left);
+        sleep_s(LOOK_S);
+    }
+}
+
 static void step_run(struct load *load, struct result *r, uint32_t slot)
 {
     struct step_result *s = &r->steps[slot];
     struct span *span = &load->spans[s->step->phase];
+    if (s->step->is_clear)
+        wait_acked(load);
     if (s->step->until) {
         s->from = slot ? sample_take(load) : r->start;
         if (slot) /* the first one has begun with the workers */
@@ -237,12 +264,11 @@ static uint64_t missing(const struct sums *s)
 /* Until all that was due is sent, has come and is answered, or nothing has moved for DRAIN_NS. */
 static void wait_drained(struct load *load, struct result *r)
 {
-    bool acks = load->options.qos > 0 || scenario_is(load, "retained");
     uint64_t last = 0, since_ns = bench_clock_ns();
     for (;;) {
         struct sums crew = sums_of(load, false), witness = sums_of(load, true);
         uint64_t lost = missing(&crew) + missing(&witness);
-        uint64_t unacked = acks && crew.sent > crew.acked ? crew.sent - crew.acked : 0;
+        uint64_t open = unacked(load, &crew);
         uint64_t unsent = crew.unsent + witness.unsent;
         uint64_t got = crew.delivered + crew.acked + crew.pongs + crew.cycles + witness.delivered +
                        crew.connected + crew.sent + crew.pings + witness.sent;
@@ -251,8 +277,8 @@ static void wait_drained(struct load *load, struct result *r)
             since_ns = now_ns;
         last = got;
         r->lost = lost;
-        r->unacked = unacked;
-        uint64_t left = lost + unacked + crew.unanswered + unsent;
+        r->unacked = open;
+        uint64_t left = lost + open + crew.unanswered + unsent;
         if (left == 0 || now_ns - since_ns > DRAIN_NS)
             return;
         progress(load, "waiting for what is on its way: %lu", left);
