@@ -22,7 +22,7 @@ from support import peer_fails
 
 SCRIPTS = sorted((pathlib.Path(__file__).parent / "random").glob("*.txt"))
 CHUNK, CHUNKS = 10, 12
-SEEDS_OF_MUTANTS = range(1, 61)
+SEEDS_OF_MUTANTS = range(1, 301)  # most are noticed within ten, what expires in one of twenty
 
 
 @pytest.fixture(scope="module")
