@@ -422,7 +422,7 @@ static void free_sessions(struct broker *broker)
 {
     uint32_t end = atomic_load(&broker->slots.end);
     for (uint32_t id = 1; id < end; id++) {
-        struct session *session = slot_of(&broker->slots, id)->object;
+        struct session *session = slot_object(slot_of(&broker->slots, id));
         if (session)
             worker_free_session(&broker->workers[0], session);
     }

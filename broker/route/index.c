@@ -14,6 +14,7 @@
 #include <sys/random.h>
 
 #include "route/index_private.h"
+#include "runtime/blocks.h"
 
 /* --- paths --- */
 
@@ -239,9 +240,11 @@ static struct index_node *node_new(struct index_writer *w, const struct index_ke
     kind |= key->parent ? INDEX_NESTED : 0;
     kind |= key->levels == 0 ? INDEX_NO_LEVEL : 0;
     size_t prefix = index_kind_prefix_bytes(kind);
-    char *memory = index_alloc(w, prefix + offsetof(struct index_node, key) + key->text.len);
+    size_t bytes = prefix + offsetof(struct index_node, key) + key->text.len;
+    char *memory = blocks_alloc(bytes);
     if (!memory)
         return NULL;
+    w->shard->bytes += bytes;
     struct index_node *node = (struct index_node *)(memory + prefix);
     node->key_bytes = (uint16_t)key->text.len;
     node->kind = kind;
@@ -255,7 +258,7 @@ static struct index_node *node_new(struct index_writer *w, const struct index_ke
 static void node_discard(struct index_writer *w, struct index_node *node)
 {
     w->shard->bytes -= index_node_bytes(node);
-    mem_free(index_node_memory(node));
+    blocks_free(index_node_memory(node), index_node_bytes(node));
 }
 
 static void group_link(struct index_group *group)

@@ -5,11 +5,13 @@
  *
  * A node has no room for an epoch_item: 24 bytes on top of 56. But once unlinked its subscribers'
  * word is free for a link that readers take for "nobody", and one item per shard serves all that
- * were gathered. So removing allocates nothing and cannot fail.
+ * were gathered. So removing allocates nothing and cannot fail. What the table itself has no use for any more goes
+ * with them.
  *
  * Threads: under the shard's mutex. Cost: O(1) a node; at most LIMBO_FREE_MAX are freed in one go.
  */
 #include "route/index_private.h"
+#include "runtime/blocks.h"
 
 #define LIMBO_FREE_MAX 1024u
 
@@ -24,13 +26,14 @@ void index_node_free(struct index *index, struct index_node *node)
         mem_free(atomic_load_explicit(&index_branch_of(node)->depths, memory_order_relaxed));
     if (node->kind & INDEX_SHARE)
         index_group_release(index, index_group_of(node));
-    mem_free(index_node_memory(node));
+    blocks_free(index_node_memory(node), index_node_bytes(node));
 }
 
 static void limbo_run(struct epoch_item *item, void *ctx);
 
 static void limbo_defer(struct index_limbo *limbo, struct epoch_participant *me)
 {
+    index_table_trim_begin(&CONTAINER_OF(limbo, struct index_shard, limbo)->table);
     limbo->me = me;
     limbo->waiting = limbo->gathering;
     limbo->gathering = NULL;
@@ -57,7 +60,9 @@ static void limbo_run(struct epoch_item *item, void *ctx)
     (void)ctx;
     struct index_limbo *limbo = CONTAINER_OF(item, struct index_limbo, item);
     struct index_shard *shard = CONTAINER_OF(limbo, struct index_shard, limbo);
+    struct index_segments segments;
     pthread_mutex_lock(&shard->mutex);
+    index_table_trim(&shard->table, &segments);
     struct index_node *node = limbo_take(shard);
     struct epoch_participant *me = limbo->me;
     if (limbo->waiting)
@@ -67,6 +72,7 @@ static void limbo_run(struct epoch_item *item, void *ctx)
     else
         limbo->me = NULL;
     pthread_mutex_unlock(&shard->mutex);
+    index_segments_free(&segments);
     while (node) {
         struct index_node *next = limbo_next(node);
         index_node_free(shard->index, node);

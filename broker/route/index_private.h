@@ -140,6 +140,15 @@ void index_table_find(const struct index_table *table, const struct index_key *k
 const _Atomic uint64_t *index_table_bucket(const struct index_table *table, uint32_t hash);
 void index_table_insert(struct index_table *table, struct index_node *node, uint32_t hash);
 void index_table_remove(struct index_table *table, struct index_node *node);
+/* Under the mutex: from now on until a grace period is over, the buckets are counted, and index_table_trim() then
+   takes out what nobody can look at, for index_segments_free() without the mutex. */
+void index_table_trim_begin(struct index_table *table);
+struct index_segments {
+    uint32_t from, to;
+    void *words[INDEX_SEGMENTS_MAX];
+};
+void index_table_trim(struct index_table *table, struct index_segments *segments);
+void index_segments_free(const struct index_segments *segments);
 /* Calls `visit` for each node, in the order of the list, and checks the list. */
 void index_table_walk(const struct index_table *table,
                       void (*visit)(struct index_node *node, void *ctx), void *ctx);

@@ -137,8 +137,9 @@ struct index_list {
 
 /* index_table.c says how it works. */
 struct index_table {
-    _Atomic uint32_t buckets;
+    _Atomic uint64_t state; /* buckets; in the upper half how often their number has changed */
     uint32_t nodes;
+    uint32_t peak; /* the most buckets since index_table_trim_begin() */
     _Atomic uint64_t *_Atomic segments[INDEX_SEGMENTS_MAX];
 };
 

@@ -1,9 +1,9 @@
 /*
  * slab.c: objects of one size, named by 32-bit handles.
  *
- *   chunks  [0] ----> | used | bitmap of 256 | object 1 | object 2 | ... | object 256 |
- *           [1] NULL                                     (was empty: given back)
- *           [2] ----> | used | bitmap of 256 | object 513 | ...
+ *   objects [0] ----> | object 1 | object 2 | ... | object 256 |      chunks [0] bitmap of 256, used
+ *           [1] NULL   (was empty: given back)                               [1] -
+ *           [2] ----> | object 513 | ...                                     [2] bitmap of 256, used
  *   room     1 0 1    chunks that are there and have a free object
  *
  * A new object goes into the lowest chunk with room; only when there is none, a chunk is made, at
@@ -11,30 +11,27 @@
  *
  * Invariants (slab_check): `room` says what the bitmaps say; no chunk is empty; the last of the
  * chunk_count chunks is there.
- * Cost: alloc and free touch the chunk's first line and the object; looking for room reads one
+ * Cost: alloc and free touch the chunk's bitmap and the object; looking for room reads one
  * 64-bit word for each 64 chunks (16 k objects), from the hint on.
  * Threads: one owner.
  */
-#include <malloc.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "runtime/pages.h"
 #include "runtime/slab.h"
 
 #define SLAB_WORDS (SLAB_CHUNK_OBJECTS / 64)
-#define SLAB_LINE 64u
 
 struct slab_chunk {
     uint64_t bitmap[SLAB_WORDS];
     uint32_t used;
 };
-_Static_assert(sizeof(struct slab_chunk) <= SLAB_OBJECTS_OFFSET, "the head of a chunk fits");
 
 void slab_init(struct slab *slab, uint32_t object_bytes)
 {
-    BUG_ON(object_bytes == 0);
+    BUG_ON(object_bytes == 0 || object_bytes > PAGES_BYTES_MAX / SLAB_CHUNK_OBJECTS);
     *slab = (struct slab){.object_bytes = object_bytes};
 }
 
@@ -52,22 +49,25 @@ static void room_clear(struct slab *slab, uint32_t chunk)
 
 /* ---- chunks ---- */
 
-static struct slab_chunk *chunk_new(uint32_t object_bytes)
+static size_t chunk_bytes(const struct slab *slab)
 {
-    size_t bytes = SLAB_OBJECTS_OFFSET + (size_t)SLAB_CHUNK_OBJECTS * object_bytes;
-    struct slab_chunk *chunk =
-        aligned_alloc(SLAB_LINE, (bytes + SLAB_LINE - 1) / SLAB_LINE * SLAB_LINE);
-    if (!chunk)
-        return NULL;
-    mem_count((int64_t)malloc_usable_size(chunk));
-    memset(chunk, 0, sizeof *chunk);
-    return chunk;
+    return (size_t)SLAB_CHUNK_OBJECTS * slab->object_bytes;
+}
+
+static void objects_free(struct slab *slab, uint32_t place)
+{
+    if (!slab->objects[place])
+        return;
+    pages_free(slab->objects[place], chunk_bytes(slab));
+    slab->objects[place] = NULL;
+    mem_count(-(int64_t)chunk_bytes(slab));
 }
 
 void slab_fini(struct slab *slab)
 {
     for (uint32_t i = 0; i < slab->chunk_count; i++)
-        mem_free(slab->chunks[i]);
+        objects_free(slab, i);
+    mem_free(slab->objects);
     mem_free(slab->chunks);
     mem_free(slab->room);
     *slab = (struct slab){.object_bytes = slab->object_bytes};
@@ -78,7 +78,11 @@ static bool slab_grow(struct slab *slab)
     if (slab->chunk_cap == SLAB_CHUNKS_MAX)
         return false;
     uint32_t cap = slab->chunk_cap ? slab->chunk_cap * 2 : 64;
-    struct slab_chunk **chunks = mem_realloc(slab->chunks, cap * sizeof *chunks);
+    void **objects = mem_realloc(slab->objects, cap * sizeof *objects);
+    if (!objects)
+        return false;
+    slab->objects = objects;
+    struct slab_chunk *chunks = mem_realloc(slab->chunks, cap * sizeof *chunks);
     if (!chunks)
         return false;
     slab->chunks = chunks;
@@ -98,35 +102,36 @@ static uint32_t absent_place(const struct slab *slab)
     if (slab->absent == 0)
         return slab->chunk_count;
     uint32_t i = 0;
-    while (slab->chunks[i])
+    while (slab->objects[i])
         i++;
     return i;
 }
 
-static struct slab_chunk *slab_add_chunk(struct slab *slab)
+static bool slab_add_chunk(struct slab *slab)
 {
     uint32_t place = absent_place(slab);
     if (place == slab->chunk_cap && !slab_grow(slab))
-        return NULL;
-    struct slab_chunk *chunk = chunk_new(slab->object_bytes);
-    if (!chunk)
-        return NULL;
+        return false;
+    void *objects = pages_alloc(chunk_bytes(slab));
+    if (!objects)
+        return false;
+    mem_count((int64_t)chunk_bytes(slab));
     if (place == slab->chunk_count)
         slab->chunk_count++;
     else
         slab->absent--;
-    slab->chunks[place] = chunk;
+    slab->objects[place] = objects;
+    slab->chunks[place] = (struct slab_chunk){0};
     room_set(slab, place);
-    return chunk;
+    return true;
 }
 
 static void slab_drop_chunk(struct slab *slab, uint32_t place)
 {
     room_clear(slab, place);
-    mem_free(slab->chunks[place]);
-    slab->chunks[place] = NULL;
+    objects_free(slab, place);
     slab->absent++;
-    while (slab->chunk_count && !slab->chunks[slab->chunk_count - 1]) {
+    while (slab->chunk_count && !slab->objects[slab->chunk_count - 1]) {
         slab->chunk_count--;
         slab->absent--;
     }
@@ -162,7 +167,7 @@ void *slab_alloc(struct slab *slab, uint32_t *handle)
     uint32_t place = slab_find_room(slab);
     if (place == UINT32_MAX)
         return NULL;
-    struct slab_chunk *chunk = slab->chunks[place];
+    struct slab_chunk *chunk = &slab->chunks[place];
     *handle = place * SLAB_CHUNK_OBJECTS + chunk_take(chunk) + 1;
     if (chunk->used == SLAB_CHUNK_OBJECTS)
         room_clear(slab, place);
@@ -174,7 +179,7 @@ void slab_free(struct slab *slab, uint32_t handle)
 {
     BUG_ON(!slab_is_used(slab, handle));
     uint32_t place = (handle - 1) / SLAB_CHUNK_OBJECTS, object = (handle - 1) % SLAB_CHUNK_OBJECTS;
-    struct slab_chunk *chunk = slab->chunks[place];
+    struct slab_chunk *chunk = &slab->chunks[place];
     chunk->bitmap[object / 64] &= ~(1ull << (object % 64));
     chunk->used--;
     slab->used--;
@@ -187,9 +192,9 @@ void slab_free(struct slab *slab, uint32_t handle)
 bool slab_is_used(const struct slab *slab, uint32_t handle)
 {
     uint32_t place = (handle - 1) / SLAB_CHUNK_OBJECTS, object = (handle - 1) % SLAB_CHUNK_OBJECTS;
-    if (handle == 0 || place >= slab->chunk_count || !slab->chunks[place])
+    if (handle == 0 || place >= slab->chunk_count || !slab->objects[place])
         return false;
-    return slab->chunks[place]->bitmap[object / 64] >> (object % 64) & 1;
+    return slab->chunks[place].bitmap[object / 64] >> (object % 64) & 1;
 }
 
 /* The first used object of a chunk at or after `from`, SLAB_CHUNK_OBJECTS when there is none. */
@@ -209,24 +214,32 @@ uint32_t slab_next(const struct slab *slab, uint32_t handle)
 {
     uint32_t from = handle % SLAB_CHUNK_OBJECTS;
     for (uint32_t i = handle / SLAB_CHUNK_OBJECTS; i < slab->chunk_count; i++, from = 0) {
-        if (!slab->chunks[i])
+        if (!slab->objects[i])
             continue;
-        uint32_t object = chunk_next(slab->chunks[i], from);
+        uint32_t object = chunk_next(&slab->chunks[i], from);
         if (object < SLAB_CHUNK_OBJECTS)
             return i * SLAB_CHUNK_OBJECTS + object + 1;
     }
     return 0;
 }
 
+size_t slab_bytes(const struct slab *slab)
+{
+    size_t per_chunk = sizeof *slab->objects + sizeof *slab->chunks;
+    return (slab->chunk_count - slab->absent) * chunk_bytes(slab) + slab->chunk_cap * per_chunk +
+           slab->chunk_cap / 64 * sizeof *slab->room;
+}
+
 static void chunk_check(const struct slab *slab, uint32_t place)
 {
-    const struct slab_chunk *chunk = slab->chunks[place];
+    const struct slab_chunk *chunk = &slab->chunks[place];
+    bool is_there = slab->objects[place] != NULL;
     uint32_t bits = 0;
-    for (uint32_t w = 0; chunk && w < SLAB_WORDS; w++)
+    for (uint32_t w = 0; is_there && w < SLAB_WORDS; w++)
         bits += (uint32_t)__builtin_popcountll(chunk->bitmap[w]);
-    BUG_ON(chunk && (bits == 0 || bits != chunk->used));
+    BUG_ON(is_there && (bits == 0 || bits != chunk->used));
     bool has_room = slab->room[place / 64] >> (place % 64) & 1;
-    BUG_ON(has_room != (chunk && bits < SLAB_CHUNK_OBJECTS));
+    BUG_ON(has_room != (is_there && bits < SLAB_CHUNK_OBJECTS));
     BUG_ON(has_room && place < slab->first_with_room);
 }
 
@@ -235,10 +248,10 @@ void slab_check(const struct slab *slab)
     uint32_t used = 0, absent = 0;
     for (uint32_t i = 0; i < slab->chunk_count; i++) {
         chunk_check(slab, i);
-        used += slab->chunks[i] ? slab->chunks[i]->used : 0;
-        absent += !slab->chunks[i];
+        used += slab->objects[i] ? slab->chunks[i].used : 0;
+        absent += !slab->objects[i];
     }
     BUG_ON(used != slab->used || absent != slab->absent);
-    BUG_ON(slab->chunk_count && !slab->chunks[slab->chunk_count - 1]);
+    BUG_ON(slab->chunk_count && !slab->objects[slab->chunk_count - 1]);
     BUG_ON(slab->chunk_count > slab->chunk_cap);
 }

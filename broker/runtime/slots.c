@@ -2,22 +2,19 @@
  * slots.c: giving out session ids.
  *
  *   chunks[0] -> 4096 slots   chunks[1] -> 4096 slots   chunks[2] = NULL ...
- *   ids 1 ... end-1 were given out at some time; free_ids is the stack of those that came back
+ *   ids 1 ... end-1 were given out at some time; those that came back are a stack, linked through next_free
  *
  * Chunks are made when the first id in them is given out and stay until the end, so a pointer to a
  * slot is good for ever. The generation changes when an id is given out and when it comes back:
  * who remembers an id with its generation can tell at any time that it is no longer theirs.
  *
- * Threads: see slots.h. Cost: 16 bytes a slot, and 4 for each id that lies on the stack.
+ * Threads: see slots.h. Cost: 16 bytes a slot.
  */
-#include <stdbool.h>
 #include <string.h>
 
 #include "base/assert.h"
-#include "base/mem.h"
+#include "runtime/pages.h"
 #include "runtime/slots.h"
-
-#define SLOTS_FREE_CAP_FIRST 1024u
 
 void slots_init(struct slots *slots)
 {
@@ -29,8 +26,8 @@ void slots_init(struct slots *slots)
 void slots_fini(struct slots *slots)
 {
     for (uint32_t i = 0; i < SLOTS_CHUNKS_MAX; i++)
-        mem_free(atomic_load_explicit(&slots->chunks[i], memory_order_relaxed));
-    mem_free(slots->free_ids);
+        pages_table_free(atomic_load_explicit(&slots->chunks[i], memory_order_relaxed),
+                         SLOTS_PER_CHUNK * sizeof(struct slot));
     pthread_mutex_destroy(&slots->mutex);
 }
 
@@ -42,7 +39,7 @@ static uint32_t slots_extend(struct slots *slots)
     if (chunk >= SLOTS_CHUNKS_MAX)
         return 0;
     if (!atomic_load_explicit(&slots->chunks[chunk], memory_order_relaxed)) {
-        struct slot *fresh = mem_zalloc(SLOTS_PER_CHUNK * sizeof(*fresh));
+        struct slot *fresh = pages_table_alloc(SLOTS_PER_CHUNK * sizeof(*fresh));
         if (!fresh)
             return 0;
         atomic_store_explicit(&slots->chunks[chunk], fresh, memory_order_release);
@@ -51,10 +48,18 @@ static uint32_t slots_extend(struct slots *slots)
     return id;
 }
 
+static uint32_t slots_pop(struct slots *slots)
+{
+    uint32_t id = slots->first_free;
+    slots->first_free = slot_of(slots, id)->next_free;
+    slots->free_count--;
+    return id;
+}
+
 uint32_t slots_alloc(struct slots *slots, void *object, uint16_t owner)
 {
     pthread_mutex_lock(&slots->mutex);
-    uint32_t id = slots->free_count ? slots->free_ids[--slots->free_count] : slots_extend(slots);
+    uint32_t id = slots->first_free ? slots_pop(slots) : slots_extend(slots);
     if (id) {
         struct slot *slot = slot_of(slots, id);
         slot->object = object;
@@ -66,29 +71,16 @@ uint32_t slots_alloc(struct slots *slots, void *object, uint16_t owner)
     return id;
 }
 
-/* Room for one more id on the stack. Without memory the id is lost, which costs 16 bytes. */
-static bool slots_reserve(struct slots *slots)
-{
-    if (slots->free_count < slots->free_cap)
-        return true;
-    uint32_t cap = slots->free_cap ? slots->free_cap * 2 : SLOTS_FREE_CAP_FIRST;
-    uint32_t *grown = mem_realloc(slots->free_ids, cap * sizeof(*grown));
-    if (!grown)
-        return false;
-    slots->free_ids = grown;
-    slots->free_cap = cap;
-    return true;
-}
-
 void slots_free(struct slots *slots, uint32_t id)
 {
     pthread_mutex_lock(&slots->mutex);
     BUG_ON(id == 0 || id >= atomic_load_explicit(&slots->end, memory_order_relaxed));
     struct slot *slot = slot_of(slots, id);
-    slot->object = NULL;
     atomic_store_explicit(&slot->ready, SLOT_OFFLINE, memory_order_relaxed);
     atomic_fetch_add_explicit(&slot->generation, 1, memory_order_release);
-    if (slots_reserve(slots))
-        slots->free_ids[slots->free_count++] = id;
+    slot->object = NULL;
+    slot->next_free = slots->first_free;
+    slots->first_free = id;
+    slots->free_count++;
     pthread_mutex_unlock(&slots->mutex);
 }

@@ -27,10 +27,14 @@ enum slot_ready {
 };
 
 struct slot {
-    void *object;
-    _Atomic uint32_t generation; /* changes each time the slot is given out or back */
-    _Atomic uint16_t owner;      /* index of a reactor */
-    _Atomic uint8_t ready;       /* enum slot_ready */
+    union {
+        void *object;
+        uint32_t next_free; /* while nobody has it: the next such id, 0: none */
+    };
+    _Atomic uint32_t
+        generation;         /* changes each time the slot is given out or back; odd: somebody's */
+    _Atomic uint16_t owner; /* index of a reactor */
+    _Atomic uint8_t ready;  /* enum slot_ready */
     _Atomic uint8_t
         is_moving; /* the new owner does not have it yet: deliveries are stashed there */
 };
@@ -38,8 +42,7 @@ struct slot {
 struct slots {
     struct slot *_Atomic chunks[SLOTS_CHUNKS_MAX];
     pthread_mutex_t mutex;
-    uint32_t *free_ids; /* a stack */
-    uint32_t free_count, free_cap;
+    uint32_t first_free, free_count;
     _Atomic uint32_t end; /* ids ever given out are below this */
 };
 
@@ -56,6 +59,12 @@ static inline struct slot *slot_of(struct slots *slots, uint32_t id)
 {
     return &atomic_load_explicit(&slots->chunks[id / SLOTS_PER_CHUNK],
                                  memory_order_acquire)[id % SLOTS_PER_CHUNK];
+}
+
+/* Whose the id is, NULL: nobody's; for walks when no other thread is at it. */
+static inline void *slot_object(const struct slot *slot)
+{
+    return atomic_load_explicit(&slot->generation, memory_order_relaxed) & 1 ? slot->object : NULL;
 }
 
 #endif

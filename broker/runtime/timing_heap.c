@@ -66,8 +66,8 @@ static struct timing_node *node_at(const struct timing_heap *heap, uint32_t hand
 static struct block *block_at(const struct timing_heap *heap, uint32_t block)
 {
     uint32_t index = block - 1; /* slab_at() with a size known here, measurably cheaper */
-    uint8_t *chunk = (uint8_t *)heap->blocks.chunks[index / SLAB_CHUNK_OBJECTS];
-    return (struct block *)(chunk + SLAB_OBJECTS_OFFSET) + index % SLAB_CHUNK_OBJECTS;
+    struct block *chunk = heap->blocks.objects[index / SLAB_CHUNK_OBJECTS];
+    return chunk + index % SLAB_CHUNK_OBJECTS;
 }
 
 /* ---- hash: tick -> bucket ---- */
@@ -376,11 +376,8 @@ uint32_t timing_heap_count(const struct timing_heap *heap)
 
 size_t timing_heap_bytes(const struct timing_heap *heap)
 {
-    size_t chunk = SLAB_OBJECTS_OFFSET + SLAB_CHUNK_OBJECTS * sizeof(struct block);
     size_t per_bucket = sizeof *heap->buckets + sizeof *heap->order + 2 * sizeof *heap->hash;
-    return sizeof *heap + heap->cap * per_bucket +
-           (heap->blocks.chunk_count - heap->blocks.absent) * chunk +
-           heap->blocks.chunk_cap * sizeof(void *);
+    return sizeof *heap + heap->cap * per_bucket + slab_bytes(&heap->blocks);
 }
 
 /* Walks a bucket's blocks; returns its handles. */

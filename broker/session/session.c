@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "runtime/blocks.h"
 
 /* The id begins right after the last field, where the struct alone would be padded. */
 static size_t session_struct_bytes(size_t id_bytes)
@@ -15,7 +16,7 @@ static size_t session_struct_bytes(size_t id_bytes)
 
 struct session *session_new(struct slice id)
 {
-    struct session *session = mem_zalloc(session_struct_bytes(id.len));
+    struct session *session = blocks_alloc(session_struct_bytes(id.len));
     if (!session)
         return NULL;
     session->id_bytes = (uint16_t)id.len;
@@ -43,7 +44,7 @@ void session_free(struct session *session)
         will_free(session->will);
     subscriptions_fini(&session->subscriptions);
     mem_free(session->user);
-    mem_free(session);
+    blocks_free(session, session_struct_bytes(session->id_bytes));
 }
 
 struct flight *session_flight(struct session *session)

@@ -1,5 +1,6 @@
 /*
- * session_table.c: see session_table.h. Linear probing, at most 3/4 full; removal shifts back.
+ * session_table.c: see session_table.h. Linear probing, at most 3/4 full; removal shifts back. When 5/16 are left, a
+ * table of half the size replaces it, so that it does not keep the memory of a fleet that has gone.
  */
 #include "session/session_table.h"
 
@@ -7,7 +8,7 @@
 
 #include "base/assert.h"
 #include "base/hash.h"
-#include "base/mem.h"
+#include "runtime/pages.h"
 
 #define SHARDS 64u
 #define SHARD_CAP_MIN 16u
@@ -28,6 +29,11 @@ struct session_table {
     struct shard shards[SHARDS];
 };
 
+static size_t shard_bytes(uint32_t cap)
+{
+    return (size_t)cap * sizeof(struct entry);
+}
+
 struct session_table *session_table_new(struct slots *slots)
 {
     struct session_table *table = aligned_alloc(64, sizeof(*table));
@@ -36,7 +42,8 @@ struct session_table *session_table_new(struct slots *slots)
     table->slots = slots;
     for (uint32_t i = 0; i < SHARDS; i++) {
         pthread_mutex_init(&table->shards[i].mutex, NULL);
-        table->shards[i].entries = mem_must_zalloc(SHARD_CAP_MIN * sizeof(struct entry));
+        table->shards[i].entries = pages_table_alloc(shard_bytes(SHARD_CAP_MIN));
+        BUG_ON(!table->shards[i].entries);
         table->shards[i].mask = SHARD_CAP_MIN - 1;
     }
     return table;
@@ -46,7 +53,7 @@ void session_table_free(struct session_table *table)
 {
     for (uint32_t i = 0; i < SHARDS; i++) {
         pthread_mutex_destroy(&table->shards[i].mutex);
-        mem_free(table->shards[i].entries);
+        pages_table_free(table->shards[i].entries, shard_bytes(table->shards[i].mask + 1));
     }
     free(table);
 }
@@ -72,27 +79,37 @@ static struct entry *shard_find(struct session_table *table, struct shard *shard
     }
 }
 
+static enum err shard_resize(struct shard *shard, uint32_t cap)
+{
+    struct entry *entries = pages_table_alloc(shard_bytes(cap));
+    if (!entries)
+        return ERR_NOMEM;
+    for (uint32_t i = 0; i <= shard->mask; i++) {
+        if (shard->entries[i].slot == 0)
+            continue;
+        uint32_t at = shard->entries[i].hash & (cap - 1);
+        while (entries[at].slot)
+            at = (at + 1) & (cap - 1);
+        entries[at] = shard->entries[i];
+    }
+    pages_table_free(shard->entries, shard_bytes(shard->mask + 1));
+    shard->entries = entries;
+    shard->mask = cap - 1;
+    return ERR_OK;
+}
+
 static enum err shard_make_room(struct shard *shard)
 {
     uint32_t cap = shard->mask + 1;
-    if (shard->count < cap / 4 * 3)
-        return ERR_OK;
-    struct entry *entries = mem_zalloc((size_t)cap * 2 * sizeof(*entries));
-    if (!entries)
-        return ERR_NOMEM;
-    uint32_t mask = cap * 2 - 1;
-    for (uint32_t i = 0; i < cap; i++) {
-        if (shard->entries[i].slot == 0)
-            continue;
-        uint32_t at = shard->entries[i].hash & mask;
-        while (entries[at].slot)
-            at = (at + 1) & mask;
-        entries[at] = shard->entries[i];
-    }
-    mem_free(shard->entries);
-    shard->entries = entries;
-    shard->mask = mask;
-    return ERR_OK;
+    return shard->count < cap / 4 * 3 ? ERR_OK : shard_resize(shard, cap * 2);
+}
+
+/* Without memory it stays as it is. */
+static void shard_shrink(struct shard *shard)
+{
+    uint32_t cap = shard->mask + 1;
+    if (cap > SHARD_CAP_MIN && shard->count <= cap / 16 * 5)
+        (void)shard_resize(shard, cap / 2);
 }
 
 static struct session_ref ref_of(struct session_table *table, uint32_t id)
@@ -162,8 +179,10 @@ bool session_table_remove(struct session_table *table, struct session *session)
     pthread_mutex_lock(&shard->mutex);
     struct entry *entry = shard_find(table, shard, (uint32_t)hash, session_id(session));
     bool found = entry->slot == session->slot;
-    if (found)
+    if (found) {
         shard_delete(shard, entry);
+        shard_shrink(shard);
+    }
     pthread_mutex_unlock(&shard->mutex);
     return found;
 }
@@ -192,6 +211,6 @@ void session_table_check(struct session_table *table)
                    &shard->entries[i]);
             count++;
         }
-        BUG_ON(count != shard->count);
+        BUG_ON(count != shard->count || count > (shard->mask + 1) / 4 * 3);
     }
 }

@@ -215,18 +215,18 @@ static void run(uint32_t count)
 static void print_parts(void)
 {
     size_t session = offsetof(struct session, id) + ID_BYTES;
-    size_t of_malloc = (session + 8 + 15) / 16 * 16; /* glibc's header and rounding */
+    size_t block = (session + 7) / 8 * 8;
     printf("\nof each session, in bytes:\n"
            "  %5zu  struct connection, in a slab\n"
-           "  %5zu  struct session with an id of %d (%zu of malloc's)\n"
+           "  %5zu  struct session with an id of %d (a block of %zu)\n"
            "         of it %zu the first subscription\n"
            "  %5zu  slot\n"
-           "   8 to 21  entry in the session table, which is 3/8 to 3/4 full\n"
+           "   8 to 21  entry in the session table, which is 3/8 to 3/4 full while it grows\n"
            "  about 5  place in the timing heap (%zu more are in the connection)\n"
            "  the rest: node, key and bucket of the filter in the routing index\n"
            "only while there is something: %zu for what is in flight or queued, %zu for a session\n"
            "that is not connected (in place of the connection)\n",
-           sizeof(struct connection), session, ID_BYTES, of_malloc, sizeof(struct subscriptions),
+           sizeof(struct connection), session, ID_BYTES, block, sizeof(struct subscriptions),
            sizeof(struct slot), sizeof(struct timing_node), sizeof(struct flight),
            sizeof(struct offline));
 }

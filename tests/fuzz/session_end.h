@@ -89,7 +89,7 @@ static void check_nothing_is_left(void)
     assert_int_equal(atomic_load(&broker->listener_connections[0]), 0);
     assert_int_equal(atomic_load(&broker->listener_connections[1]), 0);
     for (uint32_t id = 1; id < atomic_load(&broker->slots.end); id++)
-        assert_true(!slot_of(&broker->slots, id)->object);
+        assert_true(!slot_object(slot_of(&broker->slots, id)));
     for (uint32_t i = 0; i < play.h->group->count; i++) {
         struct worker *worker = harness_worker(play.h, i);
         slab_check(&worker->connections);

@@ -130,7 +130,7 @@ def test_the_grant_of_a_subscription_is_asked_of_the_broker(broker):
 ])
 def test_a_peer_that_cannot_has_a_dash_and_a_reason_below(tmp_path, text, only, words):
     done = run_peers("--peers", "mosquitto", "--mosquitto", program(tmp_path, text), "--only", only,
-                     "--seconds", "0.2", "--markdown")
+                     "--seconds", "0.5", "--markdown")
     assert done.returncode == 0, done.stdout + done.stderr
     figures, ratios = cells(done.stdout, only)
     assert float(figures[0]) > 0 and figures[1] == "-" and ratios == ["-"]

@@ -564,7 +564,7 @@ static inline void harness_free_sessions(struct harness *h)
 {
     uint32_t end = atomic_load(&h->broker.slots.end);
     for (uint32_t id = 1; id < end; id++) {
-        struct session *session = slot_of(&h->broker.slots, id)->object;
+        struct session *session = slot_object(slot_of(&h->broker.slots, id));
         if (session)
             worker_free_session(&h->broker.workers[0], session);
     }

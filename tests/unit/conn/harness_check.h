@@ -35,7 +35,7 @@ static inline void harness_check(struct harness *h)
     uint64_t messages = 0, bytes = 0, sessions = 0, connected = 0;
     uint32_t end = atomic_load(&h->broker.slots.end);
     for (uint32_t id = 1; id < end; id++) {
-        struct session *session = slot_of(&h->broker.slots, id)->object;
+        struct session *session = slot_object(slot_of(&h->broker.slots, id));
         if (!session)
             continue;
         harness_check_session(session, &messages, &bytes);

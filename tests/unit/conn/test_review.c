@@ -59,7 +59,7 @@ static uint32_t count_admins(struct harness *h)
 {
     uint32_t count = 0;
     for (uint32_t id = 1; id < atomic_load(&h->broker.slots.end); id++) {
-        const struct session *session = slot_of(&h->broker.slots, id)->object;
+        const struct session *session = slot_object(slot_of(&h->broker.slots, id));
         count += (session->flags & SESSION_ADMIN) != 0;
     }
     return count;

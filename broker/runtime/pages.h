@@ -1,0 +1,31 @@
+/*
+ * pages.h: runs of pages straight from the system, which get back to it when they are freed.
+ *
+ * What comes and goes with a fleet (connections, sessions, places in the routing index) lives in such runs, so that
+ * the memory of a burst does not stay. malloc keeps what lies below anything that is still in use.
+ */
+#ifndef RUNTIME_PAGES_H
+#define RUNTIME_PAGES_H
+
+#include <stddef.h>
+
+#include "base/err.h"
+
+#define PAGES_BYTES_MIN 4096u
+#define PAGES_BYTES_MAX (256u * 1024u)
+
+/* A run of at least `bytes` (1 to PAGES_BYTES_MAX), aligned to the next power of two. What is in it is undefined, and
+   pages that are never touched cost nothing. NULL: no memory. Not counted in base/mem.h: who makes objects of it
+   does that. Any thread. */
+void *pages_alloc(size_t bytes) MUST_USE;
+/* `bytes` as when it was got. Any thread. */
+void pages_free(void *run, size_t bytes);
+/* For tables that grow and shrink with a fleet: a run of pages where it is at least one, else (or above
+   PAGES_BYTES_MAX) of malloc. Zeroed, and counted as in base/mem.h. NULL: no memory. Any thread. */
+void *pages_table_alloc(size_t bytes) MUST_USE;
+/* `bytes` as when it was got. NULL is fine. Any thread. */
+void pages_table_free(void *table, size_t bytes);
+/* Ends the program when an invariant is broken; for tests, while nobody else is at it. */
+void pages_check(void);
+
+#endif
