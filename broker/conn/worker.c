@@ -91,7 +91,8 @@ static void worker_tick(struct reactor *reactor)
     pause_release(worker); /* also when still pressed: nobody waits much longer than a tick */
     sweep_retained(worker);
     review_tick(worker);
-    pool_trim(&worker->chunks, CHUNKS_KEPT / 8);
+    pool_trim(&worker->chunks);
+    pool_trim(&worker->references);
     if (worker->matches.cap > MATCHES_KEPT &&
         reactor->now_tick - worker->matches_wide_tick > MATCHES_KEPT_TICKS)
         index_matches_fini(&worker->matches);

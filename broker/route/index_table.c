@@ -125,7 +125,7 @@ static bool segment_reserve(struct index_table *table, uint32_t bucket)
         return false;
     if (atomic_load_explicit(&table->segments[segment], memory_order_relaxed))
         return true;
-    _Atomic uint64_t *words = pages_table_alloc(segment_bytes(segment));
+    _Atomic uint64_t *words = pages_or_mem_zalloc(segment_bytes(segment));
     atomic_store_explicit(&table->segments[segment], words, memory_order_release);
     return words != NULL;
 }
@@ -150,7 +150,7 @@ void index_table_trim(struct index_table *table, struct index_segments *segments
 void index_segments_free(const struct index_segments *segments)
 {
     for (uint32_t i = segments->from; i < segments->to; i++)
-        pages_table_free(segments->words[i], segment_bytes(i));
+        pages_or_mem_free(segments->words[i], segment_bytes(i));
 }
 
 enum err index_table_init(struct index_table *table)
@@ -165,8 +165,8 @@ enum err index_table_init(struct index_table *table)
 void index_table_fini(struct index_table *table)
 {
     for (uint32_t i = 0; i < INDEX_SEGMENTS_MAX; i++)
-        pages_table_free(atomic_load_explicit(&table->segments[i], memory_order_relaxed),
-                         segment_bytes(i));
+        pages_or_mem_free(atomic_load_explicit(&table->segments[i], memory_order_relaxed),
+                          segment_bytes(i));
 }
 
 /* ---- nodes ---- */

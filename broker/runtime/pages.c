@@ -224,30 +224,35 @@ void pages_check(void)
 
 #endif
 
-/* ---- tables ---- */
+/* ---- buffers and tables ---- */
 
-static bool table_is_run(size_t bytes)
+static bool is_run(size_t bytes)
 {
     return bytes >= PAGES_BYTES_MIN && bytes <= PAGES_BYTES_MAX;
 }
 
-void *pages_table_alloc(size_t bytes)
+void *pages_or_mem_alloc(size_t bytes)
 {
-    if (!table_is_run(bytes))
-        return mem_zalloc(bytes);
-    void *table = pages_alloc(bytes);
-    if (!table)
-        return NULL;
-    mem_count((int64_t)bytes);
-    return memset(table, 0, bytes);
+    if (!is_run(bytes))
+        return mem_alloc(bytes);
+    void *run = pages_alloc(bytes);
+    if (run)
+        mem_count((int64_t)bytes);
+    return run;
 }
 
-void pages_table_free(void *table, size_t bytes)
+void *pages_or_mem_zalloc(size_t bytes)
 {
-    if (!table || !table_is_run(bytes)) {
-        mem_free(table);
+    void *ptr = pages_or_mem_alloc(bytes);
+    return ptr ? memset(ptr, 0, bytes) : NULL;
+}
+
+void pages_or_mem_free(void *ptr, size_t bytes)
+{
+    if (!ptr || !is_run(bytes)) {
+        mem_free(ptr);
         return;
     }
-    pages_free(table, bytes);
+    pages_free(ptr, bytes);
     mem_count(-(int64_t)bytes);
 }

@@ -20,11 +20,13 @@
 void *pages_alloc(size_t bytes) MUST_USE;
 /* `bytes` as when it was got. Any thread. */
 void pages_free(void *run, size_t bytes);
-/* For tables that grow and shrink with a fleet: a run of pages where it is at least one, else (or above
-   PAGES_BYTES_MAX) of malloc. Zeroed, and counted as in base/mem.h. NULL: no memory. Any thread. */
-void *pages_table_alloc(size_t bytes) MUST_USE;
+/* For buffers and tables that come and go: a run of pages where it is at least one, else (or above PAGES_BYTES_MAX)
+   of base/mem.h; counted as there. What is in it is undefined. NULL: no memory. Any thread. */
+void *pages_or_mem_alloc(size_t bytes) MUST_USE;
+/* The same, zeroed. */
+void *pages_or_mem_zalloc(size_t bytes) MUST_USE;
 /* `bytes` as when it was got. NULL is fine. Any thread. */
-void pages_table_free(void *table, size_t bytes);
+void pages_or_mem_free(void *ptr, size_t bytes);
 /* Ends the program when an invariant is broken; for tests, while nobody else is at it. */
 void pages_check(void);
 

@@ -15,7 +15,8 @@ struct pool {
     uint32_t object_bytes;
     uint32_t idle, keep_max;
     uint32_t lent;
-    void *first; /* idle ones, linked through their first bytes */
+    uint32_t spare; /* the fewest idle ones since pool_trim() */
+    void *first;    /* idle ones, linked through their first bytes */
 };
 
 void pool_init(struct pool *pool, uint32_t object_bytes, uint32_t keep_max);
@@ -23,7 +24,7 @@ void pool_fini(struct pool *pool);
 /* Not zeroed. NULL when there is no memory. */
 void *pool_get(struct pool *pool) MUST_USE;
 void pool_put(struct pool *pool, void *object);
-/* Gives idle ones above `keep` back to the system; called now and then when little is lent. */
-void pool_trim(struct pool *pool, uint32_t keep);
+/* Now and then: gives half of those back that nobody has needed since the last time, but for one. */
+void pool_trim(struct pool *pool);
 
 #endif

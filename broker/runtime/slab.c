@@ -56,11 +56,8 @@ static size_t chunk_bytes(const struct slab *slab)
 
 static void objects_free(struct slab *slab, uint32_t place)
 {
-    if (!slab->objects[place])
-        return;
-    pages_free(slab->objects[place], chunk_bytes(slab));
+    pages_or_mem_free(slab->objects[place], chunk_bytes(slab));
     slab->objects[place] = NULL;
-    mem_count(-(int64_t)chunk_bytes(slab));
 }
 
 void slab_fini(struct slab *slab)
@@ -112,10 +109,9 @@ static bool slab_add_chunk(struct slab *slab)
     uint32_t place = absent_place(slab);
     if (place == slab->chunk_cap && !slab_grow(slab))
         return false;
-    void *objects = pages_alloc(chunk_bytes(slab));
+    void *objects = pages_or_mem_alloc(chunk_bytes(slab));
     if (!objects)
         return false;
-    mem_count((int64_t)chunk_bytes(slab));
     if (place == slab->chunk_count)
         slab->chunk_count++;
     else

@@ -26,8 +26,8 @@ void slots_init(struct slots *slots)
 void slots_fini(struct slots *slots)
 {
     for (uint32_t i = 0; i < SLOTS_CHUNKS_MAX; i++)
-        pages_table_free(atomic_load_explicit(&slots->chunks[i], memory_order_relaxed),
-                         SLOTS_PER_CHUNK * sizeof(struct slot));
+        pages_or_mem_free(atomic_load_explicit(&slots->chunks[i], memory_order_relaxed),
+                          SLOTS_PER_CHUNK * sizeof(struct slot));
     pthread_mutex_destroy(&slots->mutex);
 }
 
@@ -39,7 +39,7 @@ static uint32_t slots_extend(struct slots *slots)
     if (chunk >= SLOTS_CHUNKS_MAX)
         return 0;
     if (!atomic_load_explicit(&slots->chunks[chunk], memory_order_relaxed)) {
-        struct slot *fresh = pages_table_alloc(SLOTS_PER_CHUNK * sizeof(*fresh));
+        struct slot *fresh = pages_or_mem_zalloc(SLOTS_PER_CHUNK * sizeof(*fresh));
         if (!fresh)
             return 0;
         atomic_store_explicit(&slots->chunks[chunk], fresh, memory_order_release);

@@ -42,7 +42,7 @@ struct session_table *session_table_new(struct slots *slots)
     table->slots = slots;
     for (uint32_t i = 0; i < SHARDS; i++) {
         pthread_mutex_init(&table->shards[i].mutex, NULL);
-        table->shards[i].entries = pages_table_alloc(shard_bytes(SHARD_CAP_MIN));
+        table->shards[i].entries = pages_or_mem_zalloc(shard_bytes(SHARD_CAP_MIN));
         BUG_ON(!table->shards[i].entries);
         table->shards[i].mask = SHARD_CAP_MIN - 1;
     }
@@ -53,7 +53,7 @@ void session_table_free(struct session_table *table)
 {
     for (uint32_t i = 0; i < SHARDS; i++) {
         pthread_mutex_destroy(&table->shards[i].mutex);
-        pages_table_free(table->shards[i].entries, shard_bytes(table->shards[i].mask + 1));
+        pages_or_mem_free(table->shards[i].entries, shard_bytes(table->shards[i].mask + 1));
     }
     free(table);
 }
@@ -81,7 +81,7 @@ static struct entry *shard_find(struct session_table *table, struct shard *shard
 
 static enum err shard_resize(struct shard *shard, uint32_t cap)
 {
-    struct entry *entries = pages_table_alloc(shard_bytes(cap));
+    struct entry *entries = pages_or_mem_zalloc(shard_bytes(cap));
     if (!entries)
         return ERR_NOMEM;
     for (uint32_t i = 0; i <= shard->mask; i++) {
@@ -92,7 +92,7 @@ static enum err shard_resize(struct shard *shard, uint32_t cap)
             at = (at + 1) & (cap - 1);
         entries[at] = shard->entries[i];
     }
-    pages_table_free(shard->entries, shard_bytes(shard->mask + 1));
+    pages_or_mem_free(shard->entries, shard_bytes(shard->mask + 1));
     shard->entries = entries;
     shard->mask = cap - 1;
     return ERR_OK;

@@ -96,17 +96,17 @@ static void tables_are_zeroed_and_counted_at_every_size(void **state)
     for (uint32_t round = 0; round < 3; round++) {
         for (size_t i = 0; i < ARRAY_COUNT(sizes); i++) {
             size_t before = mem_used_bytes();
-            uint8_t *table = pages_table_alloc(sizes[i]);
+            uint8_t *table = pages_or_mem_zalloc(sizes[i]);
             for (size_t at = 0; at < sizes[i]; at++)
                 assert_int_equal(table[at], 0);
             memset(table, 0xFF, sizes[i]);
             if (sizes[i] >= 65536) /* the sum is exact to that */
                 assert_true(mem_used_bytes() > before);
-            pages_table_free(table, sizes[i]);
+            pages_or_mem_free(table, sizes[i]);
         }
     }
-    pages_table_free(NULL, 4096);
-    pages_table_free(NULL, 64);
+    pages_or_mem_free(NULL, 4096);
+    pages_or_mem_free(NULL, 64);
 }
 
 #define THREADS 3u
