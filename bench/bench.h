@@ -181,6 +181,8 @@ struct span {
     uint64_t from_ns, to_ns;
 };
 
+#define STEP_MAIN 1u           /* the figures of the whole run are those of this step */
+#define STEP_WAITS_FOR_ACKS 2u /* it would throw away those that are on their way */
 /* What is measured by itself: a line of the report. */
 struct step {
     const char *name;
@@ -189,8 +191,7 @@ struct step {
     size_t units;                               /* offset in struct counts */
     size_t gauge;                               /* offset of what ends the step */
     uint64_t (*until)(const struct load *load); /* the gauge's value then; NULL: after --seconds */
-    bool main;     /* the figures of the whole run are those of this step */
-    bool is_clear; /* begins when what was sent is acknowledged, which it would throw away */
+    uint32_t flags;                             /* STEP_* */
 };
 
 struct scenario {

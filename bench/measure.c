@@ -225,7 +225,7 @@ static void step_run(struct load *load, struct result *r, uint32_t slot)
 {
     struct step_result *s = &r->steps[slot];
     struct span *span = &load->spans[s->step->phase];
-    if (s->step->is_clear)
+    if (s->step->flags & STEP_WAITS_FOR_ACKS)
         wait_acked(load);
     if (s->step->until) {
         s->from = slot ? sample_take(load) : r->start;

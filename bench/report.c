@@ -55,7 +55,7 @@ static struct figures figures_of(const struct step_result *s)
 static const struct step_result *main_step(const struct result *r)
 {
     for (uint32_t i = 0; i < r->step_count; i++)
-        if (r->steps[i].step->main)
+        if (r->steps[i].step->flags & STEP_MAIN)
             return &r->steps[i];
     return r->step_count ? &r->steps[r->step_count - 1] : NULL;
 }

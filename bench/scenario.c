@@ -31,55 +31,56 @@ static uint64_t all_filters(const struct load *load)
 #define OF(counter) offsetof(struct counts, counter)
 
 static const struct step flow_steps[] = {
-    {"connect", PHASE_CONNECT, "connection", OF(connected), OF(ready), all_clients, false, false},
-    {"run", PHASE_RUN, "message", OF(delivered), 0, NULL, true, false},
+    {"connect", PHASE_CONNECT, "connection", OF(connected), OF(ready), all_clients, 0},
+    {"run", PHASE_RUN, "message", OF(delivered), 0, NULL, STEP_MAIN},
     {0},
 };
 
 static const struct step connect_steps[] = {
-    {"connect", PHASE_CONNECT, "connection", OF(connected), OF(ready), all_clients, true, false},
-    {"rest", PHASE_RUN, "ping", OF(pongs), 0, NULL, false, false},
+    {"connect", PHASE_CONNECT, "connection", OF(connected), OF(ready), all_clients, STEP_MAIN},
+    {"rest", PHASE_RUN, "ping", OF(pongs), 0, NULL, 0},
     {0},
 };
 
 static const struct step ping_steps[] = {
-    {"connect", PHASE_CONNECT, "connection", OF(connected), OF(ready), all_clients, false, false},
-    {"run", PHASE_RUN, "ping", OF(pongs), 0, NULL, true, false},
+    {"connect", PHASE_CONNECT, "connection", OF(connected), OF(ready), all_clients, 0},
+    {"run", PHASE_RUN, "ping", OF(pongs), 0, NULL, STEP_MAIN},
     {0},
 };
 
 static const struct step churn_steps[] = {
-    {"run", PHASE_RUN, "cycle", OF(cycles), 0, NULL, true, false},
+    {"run", PHASE_RUN, "cycle", OF(cycles), 0, NULL, STEP_MAIN},
     {0},
 };
 
 static const struct step storm_steps[] = {
-    {"connect", PHASE_CONNECT, "connection", OF(connected), OF(ready), all_clients, false, false},
-    {"calm", PHASE_RUN, "ping", OF(pongs), 0, NULL, false, false},
-    {"storm", PHASE_SECOND, "connection", OF(connected), OF(ready), all_clients, true, false},
+    {"connect", PHASE_CONNECT, "connection", OF(connected), OF(ready), all_clients, 0},
+    {"calm", PHASE_RUN, "ping", OF(pongs), 0, NULL, 0},
+    {"storm", PHASE_SECOND, "connection", OF(connected), OF(ready), all_clients, STEP_MAIN},
     {0},
 };
 
 static const struct step scale_steps[] = {
-    {"connect", PHASE_CONNECT, "connection", OF(connected), OF(ready), all_clients, false, false},
-    {"rest", PHASE_RUN, "ping", OF(pongs), 0, NULL, false, false},
-    {"messages", PHASE_SECOND, "message", OF(delivered), OF(delivered), all_clients, true, false},
-    {"return", PHASE_THIRD, "connection", OF(connected), OF(ready), all_clients, false, true},
+    {"connect", PHASE_CONNECT, "connection", OF(connected), OF(ready), all_clients, 0},
+    {"rest", PHASE_RUN, "ping", OF(pongs), 0, NULL, 0},
+    {"messages", PHASE_SECOND, "message", OF(delivered), OF(delivered), all_clients, STEP_MAIN},
+    {"return", PHASE_THIRD, "connection", OF(connected), OF(ready), all_clients,
+     STEP_WAITS_FOR_ACKS},
     {0},
 };
 
 static const struct step retained_steps[] = {
-    {"connect", PHASE_CONNECT, "connection", OF(connected), OF(ready), all_clients, false, false},
-    {"set", PHASE_RUN, "message", OF(acked), OF(acked), all_topics, false, false},
-    {"replay", PHASE_SECOND, "message", OF(delivered), OF(replays), all_subscribers, true, false},
-    {"clear", PHASE_THIRD, "message", OF(acked), OF(acked), all_topics_twice, false, false},
+    {"connect", PHASE_CONNECT, "connection", OF(connected), OF(ready), all_clients, 0},
+    {"set", PHASE_RUN, "message", OF(acked), OF(acked), all_topics, 0},
+    {"replay", PHASE_SECOND, "message", OF(delivered), OF(replays), all_subscribers, STEP_MAIN},
+    {"clear", PHASE_THIRD, "message", OF(acked), OF(acked), all_topics_twice, 0},
     {0},
 };
 
 static const struct step subscribe_steps[] = {
-    {"connect", PHASE_CONNECT, "connection", OF(connected), OF(ready), all_clients, false, false},
-    {"subscribe", PHASE_RUN, "filter", OF(filters), OF(filters), all_filters, true, false},
-    {"prove", PHASE_SECOND, "message", OF(delivered), OF(delivered), all_filters, false, false},
+    {"connect", PHASE_CONNECT, "connection", OF(connected), OF(ready), all_clients, 0},
+    {"subscribe", PHASE_RUN, "filter", OF(filters), OF(filters), all_filters, STEP_MAIN},
+    {"prove", PHASE_SECOND, "message", OF(delivered), OF(delivered), all_filters, 0},
     {0},
 };
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "conn/admit.h"
 #include "conn/again.h"
@@ -25,13 +26,16 @@
 #include "conn/spread.h"
 #include "conn/subscribe.h"
 #include "runtime/log.h"
+#include "runtime/pages.h"
 #include "session/session.h"
 
 #define DRAIN_PER_TURN 1024u
-#define CHUNKS_KEPT 256u
+#define CHUNKS_KEPT 2048u     /* what one spread needs; pool_trim() sees to the rest */
+#define CHUNKS_KEPT_SHORT 64u /* while memory is short */
 #define MATCHES_KEPT 65536u
 #define MATCHES_KEPT_TICKS 20u /* more than that is kept for so long after it was needed */
 #define RETAINED_SWEEP_NODES 4096u
+#define TRIM_NS 1000000u /* a tick, to give memory back */
 
 /* How much of each connection may wait in memory. */
 static void set_buffer_bytes(struct worker *worker, bool is_short)
@@ -39,6 +43,7 @@ static void set_buffer_bytes(struct worker *worker, bool is_short)
     worker->read_bytes = is_short ? READ_SHORT_BYTES : REACTOR_READ_BYTES;
     worker->output_high_bytes = is_short ? OUTPUT_HIGH_SHORT_BYTES : OUTPUT_HIGH_BYTES;
     worker->output_flush_bytes = is_short ? OUTPUT_FLUSH_SHORT_BYTES : OUTPUT_FLUSH_BYTES;
+    worker->chunks.keep_max = is_short ? CHUNKS_KEPT_SHORT : CHUNKS_KEPT;
 }
 
 /* Publishers wait from 15/16 of memory_limit on, or while a mailbox is full. */
@@ -82,6 +87,15 @@ static void worker_tick_listeners(struct worker *worker)
     }
 }
 
+/* The memory of free pages, for all reactors. */
+static void trim_pages(void)
+{
+    uint64_t end_ns = clock_real_ns() + TRIM_NS;
+    pages_trim_begin();
+    while (pages_trim() && clock_real_ns() < end_ns)
+        ;
+}
+
 static void worker_tick(struct reactor *reactor)
 {
     struct worker *worker = worker_of(reactor);
@@ -96,6 +110,8 @@ static void worker_tick(struct reactor *reactor)
     if (worker->matches.cap > MATCHES_KEPT &&
         reactor->now_tick - worker->matches_wide_tick > MATCHES_KEPT_TICKS)
         index_matches_fini(&worker->matches);
+    if (reactor->index == 0)
+        trim_pages();
     if (reactor->index == 0)
         report_memory(worker);
     if (reactor->index == 0 && reactor->now_tick % 20 == 0)
@@ -183,7 +199,6 @@ void worker_init(struct worker *worker, struct broker *broker, struct reactor *r
     moving_init(worker);
     spread_init(worker);
     attach_init_wills(worker);
-    set_buffer_bytes(worker, false);
     list_init(&worker->giving_up.sessions);
     slab_init(&worker->connections, sizeof(struct connection));
     slab_init(&worker->offline, sizeof(struct offline));
@@ -192,6 +207,7 @@ void worker_init(struct worker *worker, struct broker *broker, struct reactor *r
     BUG_ON(!worker->keepalive || !worker->offline_heap);
     pool_init(&worker->chunks, CHUNK_BYTES, CHUNKS_KEPT);
     pool_init(&worker->references, sizeof(struct chunk), CHUNKS_KEPT);
+    set_buffer_bytes(worker, false);
     worker->forms = form_cache_new();
     reactor_heap_add(reactor, worker->keepalive, connection_timer);
     reactor_heap_add(reactor, worker->offline_heap, attach_offline_timer);

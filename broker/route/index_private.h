@@ -140,8 +140,9 @@ void index_table_find(const struct index_table *table, const struct index_key *k
 const _Atomic uint64_t *index_table_bucket(const struct index_table *table, uint32_t hash);
 void index_table_insert(struct index_table *table, struct index_node *node, uint32_t hash);
 void index_table_remove(struct index_table *table, struct index_node *node);
-/* Under the mutex: from now on until a grace period is over, the buckets are counted, and index_table_trim() then
-   takes out what nobody can look at, for index_segments_free() without the mutex. */
+/* Under the mutex: remembers the most buckets that there are from now on. When a grace period is over, nobody can know of
+   more than that, and index_table_trim() takes out what lies above, for index_segments_free() without the mutex. To begin
+   earlier than necessary only makes it too many. */
 void index_table_trim_begin(struct index_table *table);
 struct index_segments {
     uint32_t from, to;

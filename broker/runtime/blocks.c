@@ -8,12 +8,14 @@
  *                                    ^ free                      ^ fresh
  *
  * A chunk belongs to the shard that made it, and a block to its chunk, which the address says: whoever frees it locks
- * that shard. A chunk without blocks goes back to the system. New blocks go to the chunk that has had room for longest, so
- * that those which a burst has filled can drain.
+ * that shard. Of a chunk without blocks the pages are free. New blocks go to the chunk that has had room for longest, so
+ * that those which a burst has filled can drain. Chunks are what is counted (base/mem.h): one may be nearly empty, and serves
+ * no other size.
  *
  * Invariants (blocks_check): a chunk is in its room exactly while it has one; none is empty; `used` and the free list
  * together are what lies below `fresh`.
- * Cost: a mutex that is hardly ever another thread's, and the chunk's first line.
+ * Cost: a mutex, and the chunk's first line. Sessions are mostly freed where they were made; of the index's nodes one thread
+ * frees what all have removed, and locks each one's shard for it.
  * Threads: any. Below a shard's mutex only that of pages.c is taken.
  */
 #include "runtime/blocks.h"
@@ -29,8 +31,8 @@
 #include "base/mem.h"
 #include "runtime/pages.h"
 
-/* An allocator of its own would hide leaks and late uses from AddressSanitizer. */
-#ifdef __SANITIZE_ADDRESS__
+/* Sanitizers get malloc instead, which shows them leaks and late uses. Tests of what follows say PAGES_ARE_REAL. */
+#if (defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)) && !defined(PAGES_ARE_REAL)
 
 void *blocks_alloc(size_t bytes)
 {
@@ -114,7 +116,7 @@ static bool chunk_has_room(const struct chunk *chunk)
 
 static struct chunk *chunk_new(struct shard *shard, uint16_t bytes)
 {
-    struct chunk *chunk = pages_alloc(CHUNK_BYTES);
+    struct chunk *chunk = pages_or_mem_alloc(CHUNK_BYTES);
     if (!chunk)
         return NULL;
     *chunk = (struct chunk){.shard = shard, .block_bytes = bytes, .fresh = CHUNK_HEAD_BYTES};
@@ -161,10 +163,7 @@ void *blocks_alloc(size_t bytes)
         list_is_empty(room) ? chunk_new(shard, size) : CONTAINER_OF(room->next, struct chunk, link);
     void *block = chunk ? chunk_take(chunk) : NULL;
     pthread_mutex_unlock(&shard->mutex);
-    if (!block)
-        return NULL;
-    mem_count(size);
-    return memset(block, 0, size);
+    return block ? memset(block, 0, size) : NULL;
 }
 
 void blocks_free(void *block, size_t bytes)
@@ -180,9 +179,8 @@ void blocks_free(void *block, size_t bytes)
     BUG_ON(chunk->block_bytes != size || chunk->used == 0);
     bool is_empty = chunk_put(chunk, block);
     pthread_mutex_unlock(&shard->mutex);
-    mem_count(-(int64_t)size);
     if (is_empty)
-        pages_free(chunk, CHUNK_BYTES);
+        pages_or_mem_free(chunk, CHUNK_BYTES);
 }
 
 static void chunk_check(const struct chunk *chunk)

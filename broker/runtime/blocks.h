@@ -14,7 +14,8 @@
 
 #define BLOCKS_BYTES_MAX 512u /* larger ones come from base/mem.h */
 
-/* `bytes` (> 0) of zeroes, aligned to 8. Counted as in base/mem.h. NULL: no memory. Any thread. */
+/* `bytes` (> 0) of zeroes, aligned to 8. Counted as in base/mem.h, by 32 KiB for many of about the same size. NULL: no
+   memory. Any thread. */
 void *blocks_alloc(size_t bytes) MUST_USE;
 /* `bytes` as when it was got. NULL is fine. Any thread. */
 void blocks_free(void *block, size_t bytes);

@@ -76,6 +76,7 @@ void slots_free(struct slots *slots, uint32_t id)
     pthread_mutex_lock(&slots->mutex);
     BUG_ON(id == 0 || id >= atomic_load_explicit(&slots->end, memory_order_relaxed));
     struct slot *slot = slot_of(slots, id);
+    BUG_ON(!(atomic_load_explicit(&slot->generation, memory_order_relaxed) & 1));
     atomic_store_explicit(&slot->ready, SLOT_OFFLINE, memory_order_relaxed);
     atomic_fetch_add_explicit(&slot->generation, 1, memory_order_release);
     slot->object = NULL;

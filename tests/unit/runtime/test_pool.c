@@ -69,6 +69,7 @@ static void what_is_needed_between_two_trims_stays(void **state)
     use(&pool, 16);
     for (uint32_t i = 0; i < 10; i++) {
         pool_trim(&pool);
+        assert_true(pool.idle >= 5);
         use(&pool, 5);
     }
     assert_in_range(pool.idle, 5, 6);
