@@ -87,13 +87,22 @@ static void worker_tick_listeners(struct worker *worker)
     }
 }
 
-/* The memory of free pages, for all reactors. */
+/* Gives memory of free pages back. */
 static void trim_pages(void)
 {
     uint64_t end_ns = clock_real_ns() + TRIM_NS;
     pages_trim_begin();
     while (pages_trim() && clock_real_ns() < end_ns)
         ;
+}
+
+/* What one reactor does for all. */
+static void tick_of_all(struct worker *worker)
+{
+    trim_pages();
+    report_memory(worker);
+    if (worker->reactor->now_tick % 20 == 0)
+        log_report_held_back(false);
 }
 
 static void worker_tick(struct reactor *reactor)
@@ -111,11 +120,7 @@ static void worker_tick(struct reactor *reactor)
         reactor->now_tick - worker->matches_wide_tick > MATCHES_KEPT_TICKS)
         index_matches_fini(&worker->matches);
     if (reactor->index == 0)
-        trim_pages();
-    if (reactor->index == 0)
-        report_memory(worker);
-    if (reactor->index == 0 && reactor->now_tick % 20 == 0)
-        log_report_held_back(false);
+        tick_of_all(worker);
     if (worker->broker->hooks.tick)
         worker->broker->hooks.tick(worker);
     if (atomic_load_explicit(&worker->broker->is_draining, memory_order_acquire))
