@@ -177,7 +177,7 @@ static void json_head(const struct load *load)
         "\"payload\": %u, \"window\": %u, \"rate\": %.12g, \"clients\": %u, "
         "\"connections\": %u, \"witnesses\": %u, \"witnesses_first\": %s, \"threads\": %u, ",
         o->scenario, o->bare ? "true" : "false", o->websocket ? "true" : "false", version_text(o),
-        o->qos, o->payload_bytes, o->rate > 0 ? 0 : o->window, o->rate, o->clients,
+        o->qos, o->payload_bytes, o->rate > 0 ? 0u : o->window, o->rate, o->clients,
         load->client_count, o->witnesses, witnesses_go_first(load) ? "true" : "false", load->crew);
 }
 
