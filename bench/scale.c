@@ -5,7 +5,7 @@
  *   rest      PINGREQs, each client one in --ping-every seconds, and nothing else
  *   messages  each publishes once (at --rate, all together), to the topic of a client that is far
  *             from it in the order of numbers, most often in another thread; each gets one
- *   return    --cut percent of the connections are cut at once, and come back at once
+ *   return    when all is acknowledged, --cut percent of the connections are cut at once, and come back at once
  *
  * The latency of a message or PINGREQ is counted from when it was due, that of a return from the cut. The
  * payload says which client it is for, and that client's `index` how many have come.

@@ -52,7 +52,6 @@ static uint32_t slots_pop(struct slots *slots)
 {
     uint32_t id = slots->first_free;
     slots->first_free = slot_of(slots, id)->next_free;
-    slots->free_count--;
     return id;
 }
 
@@ -82,6 +81,5 @@ void slots_free(struct slots *slots, uint32_t id)
     slot->object = NULL;
     slot->next_free = slots->first_free;
     slots->first_free = id;
-    slots->free_count++;
     pthread_mutex_unlock(&slots->mutex);
 }

@@ -42,7 +42,7 @@ struct slot {
 struct slots {
     struct slot *_Atomic chunks[SLOTS_CHUNKS_MAX];
     pthread_mutex_t mutex;
-    uint32_t first_free, free_count;
+    uint32_t first_free;
     _Atomic uint32_t end; /* ids ever given out are below this */
 };
 
